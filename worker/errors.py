@@ -1,0 +1,108 @@
+"""Everything that can go wrong, drawn once, and the closed vocabulary of outcomes.
+
+TrivetError
+├── WrongSettings          the environment is incomplete or wrong; the process does not start
+├── StoreUnavailable       a store does not answer; wait and try again
+├── Rejected               the job asks for something that cannot be; no retry
+│   ├── InvalidPayload     code invalid_payload, with the field
+│   ├── PayloadTooLarge    code payload_too_large
+│   ├── IdempotencyConflict  code idempotency_conflict
+│   ├── Expired            code expired
+│   └── NotFound           code <row>_not_found
+│       (each slice adds its own beside its tasks)
+├── Unavailable            something that the job needs is away; try again until the deadline
+└── Unreadable             the message is no job that this version understands; park it
+"""
+
+import re
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+
+class Outcome(StrEnum):
+    """What becomes of a job: the same words in the database, on the wire and in the logs."""
+
+    ACCEPTED = "accepted"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    PARKED = "parked"
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is final: no further attempt unless an operator asks for one."""
+        return self in {Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.PARKED}
+
+
+class TrivetError(Exception):
+    """The root of all errors of this package."""
+
+
+class WrongSettings(TrivetError):
+    """The environment is incomplete or wrong."""
+
+
+class StoreUnavailable(TrivetError):
+    """A store does not answer."""
+
+
+class Rejected(TrivetError):
+    """The job asks for something that cannot be: nothing of it is written, and it is not tried again.
+
+    Subclasses set `code`, which is public: it is in the ledger, in events and in results.
+    """
+
+    code: ClassVar[str]
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+    @property
+    def data(self) -> dict[str, object]:
+        """The rejection as events and the ledger carry it: `{code, message}` and `field` where there is one."""
+        place = {"field": self.field} if self.field else {}
+        return {"code": self.code, "message": self.message, **place}
+
+
+class InvalidPayload(Rejected):
+    """The payload is not what the task takes; `field` says where."""
+
+    code = "invalid_payload"
+
+
+class PayloadTooLarge(Rejected):
+    """The payload is larger than 256 KiB of canonical JSON."""
+
+    code = "payload_too_large"
+
+
+class IdempotencyConflict(Rejected):
+    """The job id is taken by a job with another task or payload, whose own outcome stands."""
+
+    code = "idempotency_conflict"
+
+
+class Expired(Rejected):
+    """The job arrived after its deadline."""
+
+    code = "expired"
+
+
+class NotFound(Rejected):
+    """A row that the job names does not exist; the code is made from the row's class: `account_not_found`."""
+
+    def __init__(self, row: type, key: UUID | str) -> None:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", row.__name__).lower()
+        self.code = f"{name}_not_found"  # type: ignore[misc]  # one class serves every row
+        super().__init__(f"no {name.replace('_', ' ')} has the id {key}")
+
+
+class Unavailable(TrivetError):
+    """Something that the job needs is away; the job is tried again until its deadline."""
+
+
+class Unreadable(TrivetError):
+    """The message is no job that this version understands; it is parked with its raw bytes."""

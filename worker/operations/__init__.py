@@ -1,0 +1,1 @@
+"""Everything that people use to run the worker: the command line, health, logs, embedded servers."""

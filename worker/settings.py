@@ -1,0 +1,98 @@
+"""The environment, read once: every setting of a process, validated and frozen."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import WrongSettings
+
+PREFIX = "TRIVET_"
+
+
+def _url(*schemes: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+class Settings(BaseSettings):
+    """All settings, from variables named `TRIVET_` + the field's name in capitals.
+
+    URLs hold passwords and therefore are secrets; they have no default. Units stand in the names:
+    `_s` seconds, `_ms` milliseconds, `_d` days.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    postgres_url: Annotated[SecretStr, _url("postgresql")]
+    mongo_url: Annotated[SecretStr, _url("mongodb", "mongodb+srv")]
+    redis_url: Annotated[SecretStr, _url("redis", "rediss")]
+
+    pool_max: int = Field(20, ge=1)
+    pool_idle_s: float = Field(30, gt=0)
+    pool_timeout_s: float = Field(2, gt=0)
+    slow_query_ms: float = Field(200, ge=0)
+
+    cache_ttl_s: int = Field(60, ge=1)
+    events_maxlen: int = Field(100_000, ge=1)
+    batch_max: int = Field(500, ge=1, le=10_000)
+    lease_s: float = Field(15, ge=3)
+    queue_max: int = Field(1_000_000, ge=1)
+    owed_max: int = Field(100_000, ge=1)
+    retention_d: int = Field(30, ge=1)
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    metrics_port: str = Field("", pattern=r"^$|^\d{1,5}(-\d{1,5})?$")
+    flower_user: str = ""
+    flower_password: SecretStr = SecretStr("")
+    env: Literal["development", "production"] = "development"
+
+    @model_validator(mode="after")
+    def _production_has_no_open_door(self) -> Self:
+        if self.env == "production" and bool(self.flower_user) != bool(
+            self.flower_password.get_secret_value()
+        ):
+            raise ValueError("TRIVET_FLOWER_USER and TRIVET_FLOWER_PASSWORD are set together")
+        return self
+
+    @property
+    def statement_timeout_s(self) -> float:
+        """How long one statement of a batch may run: it must end before the lease does."""
+        return self.lease_s * 2 / 3
+
+    @property
+    def frozen_timeout_s(self) -> float:
+        """How long a silent transaction may hold locks: at most a third of the lease."""
+        return self.lease_s / 3
+
+
+def read_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Read the environment, and in development the file `.env` below it.
+
+    Raises `WrongSettings`, which names each variable that is missing or wrong, and never its value.
+    """
+    try:
+        settings = Settings(_env_file=env_file)
+        return Settings() if settings.env == "production" else settings
+    except ValidationError as error:
+        raise WrongSettings("; ".join(_problem(*_place(problem)) for problem in error.errors())) from None
+
+
+def _place(problem: object) -> tuple[str, str]:
+    assert isinstance(problem, dict)  # noqa: S101 - pydantic's ErrorDetails
+    return ".".join(str(part) for part in problem["loc"]), problem["msg"]
+
+
+def _problem(field: str, message: str) -> str:
+    name = f"{PREFIX}{field.upper()} " if field else ""
+    if message == "Field required":
+        return f"{name}is not set (see .env.example, or: eval $(trivet dev env))"
+    return f"{name}is wrong: {message.removeprefix('Value error, ')}"

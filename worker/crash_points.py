@@ -30,7 +30,7 @@ CrashPoint = Literal[
 CRASH_POINTS: Final[tuple[CrashPoint, ...]] = get_args(CrashPoint)
 
 
-class CrashedOnPurpose(Exception):  # noqa: N818 - not an error: a fault that a test asked for
+class CrashedOnPurpose(Exception):
     """The step failed because a test armed this point."""
 
 

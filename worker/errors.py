@@ -62,7 +62,7 @@ class Rejected(TrivetError):
 
     @property
     def data(self) -> dict[str, object]:
-        """The rejection as events and the ledger carry it: `{code, message}` and `field` where there is one."""
+        """As events and the ledger carry it: `{code, message}`, and `field` where there is one."""
         place = {"field": self.field} if self.field else {}
         return {"code": self.code, "message": self.message, **place}
 

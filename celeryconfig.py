@@ -1,0 +1,1 @@
+"""Celery's configuration: plain data, read by the app in `worker.app`."""

@@ -1,0 +1,1 @@
+"""The names that a job module may use."""

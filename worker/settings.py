@@ -27,9 +27,7 @@ class Settings(BaseSettings):
     `_s` seconds, `_ms` milliseconds, `_d` days.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     postgres_url: Annotated[SecretStr, _url("postgresql")]
     mongo_url: Annotated[SecretStr, _url("mongodb", "mongodb+srv")]
@@ -57,9 +55,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_has_no_open_door(self) -> Self:
-        if self.env == "production" and bool(self.flower_user) != bool(
-            self.flower_password.get_secret_value()
-        ):
+        if self.env == "production" and bool(self.flower_user) != bool(self.flower_password.get_secret_value()):
             raise ValueError("TRIVET_FLOWER_USER and TRIVET_FLOWER_PASSWORD are set together")
         return self
 

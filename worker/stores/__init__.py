@@ -1,0 +1,1 @@
+"""One client each for PostgreSQL, MongoDB and Redis."""

@@ -1,0 +1,93 @@
+"""Documents go to MongoDB in bulk, each under a version, so that late and repeated writes are harmless."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from bson.errors import InvalidDocument
+from pymongo import ReplaceOne
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
+
+from worker.delivery.effects import DocumentChange
+from worker.errors import StoreUnavailable
+
+NEWER_EXISTS: Final = 11000
+"""The upsert's filter asks for an older version; a duplicate key means that there is none to replace."""
+
+NEVER: Final = {2, 9, 14, 52, 56, 57, 121, 10334, 17419, 17420}
+"""Error codes of writes that no repetition helps: bad values and field names, validation, size."""
+
+TROUBLE: Final = {6, 7, 50, 64, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+"""Error codes that tell of the store and not of the document: shutdown, stepdown, network, timeouts."""
+
+Version = int
+Wrong = tuple[str, bool]  # what was wrong, and whether it can never succeed
+
+
+def write(database: Database[Any], changes: Iterable[tuple[Version, DocumentChange]]) -> dict[Version, Wrong]:
+    """Write each document unless a version as new is there. Returns the versions that failed, and why.
+
+    Raises `StoreUnavailable` when MongoDB is away: then any part of the changes may be written.
+    """
+    wrong: dict[Version, Wrong] = {}
+    for collection, newest in _newest(changes).items():
+        wrong |= _write_collection(database, collection, newest)
+    return wrong
+
+
+def replacement(version: Version, change: DocumentChange) -> ReplaceOne[dict[str, Any]]:
+    """The operation for one change: a delete leaves a tombstone, so that a late store cannot bring it back."""
+    older = {"_id": change.key, "version": {"$lt": version}}
+    marks = {"version": version, "deleted": change.content is None}
+    return ReplaceOne(older, {**(change.content or {}), **marks}, upsert=True)
+
+
+def _newest(
+    changes: Iterable[tuple[Version, DocumentChange]],
+) -> Mapping[str, list[tuple[Version, DocumentChange]]]:
+    # Within one unordered bulk write two changes of a document would race, and the older one is of no use.
+    newest: dict[tuple[str, str], tuple[Version, DocumentChange]] = {}
+    for version, change in sorted(changes, key=lambda pair: pair[0]):
+        newest[change.collection, change.key] = version, change
+    collections = defaultdict(list)
+    for (collection, _), pair in newest.items():
+        collections[collection].append(pair)
+    return collections
+
+
+def _write_collection(
+    database: Database[Any], collection: str, changes: Sequence[tuple[Version, DocumentChange]]
+) -> dict[Version, Wrong]:
+    try:
+        database[collection].bulk_write([replacement(*pair) for pair in changes], ordered=False)
+    except BulkWriteError as error:
+        return _judge(error.details, changes)
+    except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
+        return _isolate(database, collection, changes, error)
+    except PyMongoError as error:
+        raise StoreUnavailable(f"MongoDB: {error}") from error
+    return {}
+
+
+def _judge(details: Mapping[str, Any], changes: Sequence[tuple[Version, DocumentChange]]) -> dict[Version, Wrong]:
+    errors = [error for error in details["writeErrors"] if error["code"] != NEWER_EXISTS]
+    if details["writeConcernErrors"] or any(error["code"] in TROUBLE for error in errors):
+        raise StoreUnavailable(f"MongoDB: {details['writeConcernErrors'] or errors[0]['errmsg']}")
+    return {changes[error["index"]][0]: (error["errmsg"], error["code"] in NEVER) for error in errors}
+
+
+def _isolate(
+    database: Database[Any],
+    collection: str,
+    changes: Sequence[tuple[Version, DocumentChange]],
+    error: Exception,
+) -> dict[Version, Wrong]:
+    # The driver refuses a whole bulk write for one document: halve until that one stands alone.
+    if len(changes) == 1:
+        return {changes[0][0]: (str(error), True)}
+    middle = len(changes) // 2
+    return {
+        **_write_collection(database, collection, changes[:middle]),
+        **_write_collection(database, collection, changes[middle:]),
+    }

@@ -1,0 +1,102 @@
+"""What a job owes once it has committed: values, collected by its unit of work, kept in the outbox."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from uuid import UUID
+
+import bson
+from bson.errors import InvalidDocument
+from pydantic import BaseModel, ConfigDict
+
+from worker.errors import InvalidPayload
+
+DOCUMENT_MAX = 16 * 1024 * 1024 - 16 * 1024
+"""Bytes of BSON that MongoDB takes, less room for version and tombstone mark."""
+
+
+class Document(BaseModel):
+    """A document in MongoDB: `class Receipt(Document, collection="receipts")`.
+
+    Fields become BSON by their types: UUIDs as strings, aware times as dates. A document holds only what the lock
+    on its guard row protects, so that its versions follow the order of commits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    collection: ClassVar[str]
+
+    id: UUID
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, collection: str = "", **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.collection = collection or cls.collection
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentChange:
+    """One document as it is after the job; without content it is gone and a tombstone stays."""
+
+    collection: str
+    key: str
+    content: Mapping[str, Any] | None
+
+    @classmethod
+    def store(cls, document: Document) -> "DocumentChange":
+        """The document takes this place, in full."""
+        content = _plain(document.model_dump(exclude={"id"}))
+        return cls(document.collection, str(document.id), content)
+
+    @classmethod
+    def remove(cls, kind: type[Document], key: UUID) -> "DocumentChange":
+        """The document goes."""
+        return cls(kind.collection, str(key), None)
+
+    def to_bson(self) -> bytes:
+        """As the outbox keeps it. Raises `InvalidPayload` for what MongoDB would refuse later."""
+        try:
+            raw = bson.encode({"collection": self.collection, "key": self.key, "content": self.content})
+        except (InvalidDocument, OverflowError, UnicodeError) as error:
+            raise InvalidPayload(f"{self.collection}/{self.key} cannot be a document: {error}") from error
+        if len(raw) > DOCUMENT_MAX:
+            raise InvalidPayload(f"{self.collection}/{self.key} has {len(raw)} bytes, at most {DOCUMENT_MAX} fit")
+        return raw
+
+    @classmethod
+    def from_bson(cls, raw: bytes) -> "DocumentChange":
+        """As the outbox kept it."""
+        kept = bson.decode(raw)
+        return cls(kept["collection"], kept["key"], kept["content"])
+
+
+@dataclass(slots=True)
+class Effects:
+    """All that one job owes beside its completion event."""
+
+    documents: list[bytes] = field(default_factory=list)
+    forget: list[str] = field(default_factory=list)
+    publish: list[tuple[str, str]] = field(default_factory=list)
+    enqueue: list[tuple[str, str]] = field(default_factory=list)
+    results: list[tuple[str, str]] = field(default_factory=list)
+
+    def in_redis(self) -> dict[str, list[Any]]:
+        """What goes through the Redis lane, by kind; empty when there is nothing."""
+        lane = {
+            "forget": self.forget,
+            "results": self.results,
+            "publish": self.publish,
+            "enqueue": self.enqueue,
+        }
+        return {kind: owed for kind, owed in lane.items() if owed}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case UUID():
+            return str(value)
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,78 @@
+"""What the processes of one node share: which shards are to be delivered, and whose turn it is.
+
+Made in the main process and inherited through fork. It holds nothing that outlives a kill: the lock goes with
+the process that has it, and a lost mark only means that the next timer finds what is owed.
+"""
+
+import fcntl
+import mmap
+import struct
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from worker.delivery.outbox import SHARDS, Lane
+
+ROTATING_SHARE: Final = 8
+"""Shards that each turn looks at beside its own, so that what other nodes left is found under load too."""
+
+_REST = struct.Struct("=d")
+_SHARE_AT = SHARDS + len(Lane) * _REST.size
+
+
+class Node:
+    """Shared memory of a few bytes and a lock on a file without a name."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _SHARE_AT + 1)
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the node
+
+    def mark(self, shards: Collection[int]) -> None:
+        """Say that these shards owe something. To be said after the commit, and before asking for the turn."""
+        for shard in shards:
+            self._memory[shard] = 1
+
+    def marked(self) -> bool:
+        """Whether any shard is marked."""
+        return self._memory.find(b"\1", 0, SHARDS) >= 0
+
+    def take_marked(self) -> set[int]:
+        """The marked shards and the rotating share; their marks are gone, so the caller must read them now."""
+        taken = {shard for shard in range(SHARDS) if self._memory[shard]}
+        for shard in taken:
+            self._memory[shard] = 0
+        first = self._memory[_SHARE_AT]
+        self._memory[_SHARE_AT] = (first + ROTATING_SHARE) % SHARDS
+        return taken | set(range(first, first + ROTATING_SHARE))
+
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Take this node's turn if no other process has it; yields whether it was free.
+
+        POSIX record locks belong to a process and go with it, also when the file was inherited.
+        """
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    def rest(self, lane: Lane, seconds: float) -> None:
+        """Leave a lane alone for a while: its store is away."""
+        _REST.pack_into(self._memory, SHARDS + lane * _REST.size, time.monotonic() + seconds)
+
+    def resting(self, lane: Lane) -> bool:
+        """Whether a lane is left alone. Monotonic time is the same for all processes of a machine."""
+        until: float = _REST.unpack_from(self._memory, SHARDS + lane * _REST.size)[0]
+        return time.monotonic() < until
+
+    def close(self) -> None:
+        """Give back the memory and the file."""
+        self._lock.close()
+        self._memory.close()

@@ -1,0 +1,217 @@
+"""The outbox: rows that say what a committed job still owes.
+
+A job owes at most two rows. The Redis lane waits for nobody. The document lane carries the documents and then the
+completion event, and keeps order within its subject. A row's id is the version of its documents and the sequence
+of its event: it is drawn while the job holds its locks, so versions rise in commit order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+from uuid import UUID
+from zlib import crc32
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy import Sequence as DatabaseSequence
+
+from worker.stores.schema import metadata
+
+SHARDS: Final = 64
+TURN_ROWS: Final = 1_000
+TURN_BYTES: Final = 16 * 1024 * 1024
+LOCK_SPACE: Final = 0x7472  # the first key of our advisory locks; the second is the shard
+
+
+class Lane(IntEnum):
+    """The two ways out."""
+
+    REDIS = 0
+    DOCUMENTS = 1
+
+
+# CACHE 1: a session that kept numbers in hand would hand out versions that run against the order of commits.
+outbox_id = DatabaseSequence("outbox_id", metadata=metadata, data_type=BigInteger, cache=1)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, outbox_id, server_default=outbox_id.next_value(), primary_key=True),
+    Column("job_id", Uuid, nullable=False, index=True),
+    Column("lane", SmallInteger, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("size", Integer, nullable=False, comment="bytes that a turn has to carry"),
+    Column("effects", Text, comment="the Redis lane's, as JSON"),
+    Column("documents", ARRAY(LargeBinary), comment="the document lane's, as BSON"),
+    Column("event", Text, comment="the CloudEvent without its sequence, which is this row's id"),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("due_at", DateTime(timezone=True), comment="waits until then after a failure; null: at once"),
+    Column("parked_at", DateTime(timezone=True), comment="given up: it can never succeed"),
+    Column("owed_since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+Index("outbox_owed_idx", outbox.c.lane, outbox.c.shard, outbox.c.id, postgresql_where=text("parked_at IS NULL"))
+Index(
+    "outbox_waiting_idx",
+    outbox.c.subject,
+    outbox.c.id,
+    postgresql_where=text("due_at IS NOT NULL AND parked_at IS NULL"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One row to insert."""
+
+    job_id: UUID
+    lane: Lane
+    subject: str
+    effects: str | None = None
+    documents: Sequence[bytes] = ()
+    event: str | None = None
+
+    @property
+    def shard(self) -> int:
+        """The shard of its subject."""
+        return shard_of(self.subject)
+
+    @property
+    def size(self) -> int:
+        """Bytes that a turn has to carry for it, roughly."""
+        return sum(map(len, self.documents)) + len(self.event or "") + len(self.effects or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One row that a turn has read; `id` is the version of its documents and the sequence of its event."""
+
+    id: int
+    job_id: UUID
+    subject: str
+    shard: int
+    attempts: int
+    effects: str | None
+    documents: Sequence[bytes] | None
+    event: str | None
+
+
+def shard_of(subject: str) -> int:
+    """CRC-32 of the subject, modulo the shards: stable over processes and versions."""
+    return crc32(subject.encode()) % SHARDS
+
+
+def owe(connection: Connection, rows: Sequence[Owed]) -> None:
+    """Insert what a batch owes, in the order given: ids are drawn in that order."""
+    # Arrays of arrays must be rectangular: documents travel as one flat array and are cut by their counts.
+    if not rows:
+        return
+    flat = [document for row in rows for document in row.documents]
+    ends, end = [], 0
+    for row in rows:
+        end += len(row.documents)
+        ends.append(end)
+    connection.exec_driver_sql(
+        """
+        INSERT INTO trivet.outbox (job_id, lane, shard, subject, size, effects, event, documents)
+        SELECT job_id, lane, shard, subject, size, effects, event,
+               CASE WHEN count = 0 THEN NULL ELSE (%(flat)s::bytea[])[last - count + 1 : last] END
+        FROM unnest(%(job_id)s::uuid[], %(lane)s::smallint[], %(shard)s::smallint[], %(subject)s::text[],
+                    %(size)s::integer[], %(effects)s::text[], %(event)s::text[], %(count)s::integer[],
+                    %(last)s::integer[])
+             WITH ORDINALITY AS row (job_id, lane, shard, subject, size, effects, event, count, last, position)
+        ORDER BY position
+        """,
+        {
+            "flat": flat,
+            "job_id": [row.job_id for row in rows],
+            "lane": [int(row.lane) for row in rows],
+            "shard": [row.shard for row in rows],
+            "subject": [row.subject for row in rows],
+            "size": [row.size for row in rows],
+            "effects": [row.effects for row in rows],
+            "event": [row.event for row in rows],
+            "count": [len(row.documents) for row in rows],
+            "last": ends,
+        },
+    )
+
+
+def lock_shards(connection: Connection, shards: Sequence[int]) -> list[int]:
+    """Take the shards that nobody else is delivering, until the transaction ends.
+
+    A statement of its own before the read: only so does the read see all that the last holder left.
+    """
+    held = connection.exec_driver_sql(
+        "SELECT shard FROM unnest(%s::integer[]) AS shard WHERE pg_try_advisory_xact_lock(%s, shard)",
+        (sorted(shards), LOCK_SPACE),
+    )
+    return [row.shard for row in held]
+
+
+def read_due(connection: Connection, lane: Lane, shards: Sequence[int]) -> list[Due]:
+    """What these shards owe, in id order, up to a turn's limits of rows and bytes (but at least one row).
+
+    Read by state, never past a cursor: ids commit out of order. In the document lane a row that waits after
+    a failure holds back the later rows of its subject.
+    """
+    rows = connection.exec_driver_sql(
+        """
+        SELECT id, job_id, subject, shard, attempts, effects, documents, event
+        FROM (SELECT *, sum(size) OVER (ORDER BY id) - size AS carried
+              FROM (SELECT * FROM trivet.outbox AS mine
+                    WHERE lane = %(lane)s AND shard = ANY(%(shards)s) AND parked_at IS NULL
+                      AND (due_at IS NULL OR due_at <= clock_timestamp())
+                      AND (lane = 0 OR NOT EXISTS (
+                          SELECT FROM trivet.outbox AS waiting
+                          WHERE waiting.subject = mine.subject AND waiting.id < mine.id AND waiting.lane = 1
+                            AND waiting.due_at > clock_timestamp() AND waiting.parked_at IS NULL))
+                    ORDER BY id LIMIT %(rows)s) AS first) AS weighed
+        WHERE carried < %(bytes)s ORDER BY id
+        """,
+        {"lane": int(lane), "shards": list(shards), "rows": TURN_ROWS, "bytes": TURN_BYTES},
+    )
+    return [Due(*row) for row in rows]
+
+
+def strike_off(connection: Connection, delivered: Sequence[int]) -> None:
+    """Forget what has been delivered."""
+    if delivered:
+        connection.exec_driver_sql("DELETE FROM trivet.outbox WHERE id = ANY(%s)", (list(delivered),))
+
+
+def postpone(connection: Connection, row: Due, error: str, delay_s: float) -> None:
+    """Let a row wait after a failure of its own."""
+    connection.exec_driver_sql(
+        "UPDATE trivet.outbox SET attempts = attempts + 1, error = %s,"
+        " due_at = clock_timestamp() + make_interval(secs => %s) WHERE id = %s",
+        (error, delay_s, row.id),
+    )
+
+
+def park(connection: Connection, row: Due, error: str) -> None:
+    """Give a row up: it stays for an operator to see and holds back nobody."""
+    connection.exec_driver_sql(
+        "UPDATE trivet.outbox SET attempts = attempts + 1, error = %s, parked_at = clock_timestamp() WHERE id = %s",
+        (error, row.id),
+    )
+
+
+def count_owed(connection: Connection) -> int:
+    """How many rows are owed, over all nodes."""
+    return connection.exec_driver_sql("SELECT count(*) FROM trivet.outbox WHERE parked_at IS NULL").scalar_one()

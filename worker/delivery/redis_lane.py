@@ -1,0 +1,113 @@
+"""The Redis lane: cache drops, results, live messages and enqueues, which wait for no document."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import (
+    AuthorizationError,
+    ExecAbortError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from worker.delivery.outbox import Due
+from worker.errors import Outcome, StoreUnavailable
+
+RESULT_KEY: Final = "celery-task-meta-"
+RESULT_TTL_S: Final = 24 * 3600
+RESULT_MAX: Final = 64 * 1024
+
+
+_TROUBLE = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    MasterDownError,
+    ExecAbortError,
+    AuthorizationError,
+)
+
+
+@contextmanager
+def redis_trouble() -> Iterator[None]:
+    """Turn what tells of the store, and not of a command, into `StoreUnavailable`."""
+    try:
+        yield
+    except RedisError as error:
+        if is_trouble(error):
+            raise StoreUnavailable(f"Redis: {error}") from error
+        raise
+
+
+def is_trouble(error: RedisError) -> bool:
+    """Whether the error tells of the store: away, full, loading, read-only, without its replicas or disk."""
+    return isinstance(error, _TROUBLE) or str(error).startswith(("MISCONF", "NOREPLICAS"))
+
+
+def result_meta(task_id: str, outcome: Outcome, data: Mapping[str, Any]) -> tuple[str, str]:
+    """A result as Celery's backends keep it, so that any client's `AsyncResult.get()` reads it.
+
+    A rejection becomes an exception `Rejected(code, message)` in the client, a parked job `Parked(message)`.
+    """
+    meta: dict[str, Any] = {
+        "task_id": task_id,
+        "status": "SUCCESS" if outcome is Outcome.SUCCEEDED else "FAILURE",
+        "result": data if outcome is Outcome.SUCCEEDED else _exception(outcome, data),
+        "traceback": None,
+        "children": [],
+        "date_done": datetime.now(UTC).isoformat(),
+    }
+    return task_id, orjson.dumps(meta).decode()
+
+
+def deliver(redis: Redis, rows: Sequence[Due]) -> dict[int, str]:
+    """Carry out what these rows ask for, in one round trip. Returns the rows that failed by themselves, and why.
+
+    Raises `StoreUnavailable` when Redis is away or refuses writes: then any part may be done, and doing it
+    again is harmless.
+    """
+    with redis_trouble(), redis.pipeline(transaction=False) as pipe:
+        owners = [row.id for row in rows for _ in _queue(pipe, row)]
+        replies = pipe.execute(raise_on_error=False)
+        errors = {
+            owner: reply for owner, reply in zip(owners, replies, strict=True) if isinstance(reply, RedisError)
+        }
+        for error in errors.values():
+            if is_trouble(error):
+                raise error
+    return {owner: str(error) for owner, error in errors.items()}
+
+
+def _queue(pipe: Pipeline, row: Due) -> Iterator[object]:
+    # Yields once for each command that it has queued.
+    effects = orjson.loads(row.effects or "{}")
+    for key in effects.get("forget", ()):
+        yield pipe.delete(key)
+    for task_id, meta in effects.get("results", ()):
+        yield pipe.setex(RESULT_KEY + task_id, RESULT_TTL_S, meta)
+        yield pipe.publish(RESULT_KEY + task_id, meta)
+    for channel, message in effects.get("publish", ()):
+        yield pipe.publish(channel, message)
+    for queue, envelope in effects.get("enqueue", ()):
+        yield pipe.lpush(queue, envelope)
+
+
+def _exception(outcome: Outcome, data: Mapping[str, Any]) -> dict[str, Any]:
+    # The module must be one that no client has: then Celery makes a class of this name on the spot.
+    if outcome is Outcome.REJECTED:
+        return {
+            "exc_type": "Rejected",
+            "exc_module": "trivet",
+            "exc_message": [data["code"], data["message"]],
+        }
+    return {"exc_type": "Parked", "exc_module": "trivet", "exc_message": [data.get("message", "")]}

@@ -1,0 +1,164 @@
+"""A turn of delivery: the steps, in order."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from worker.backoff import backoff_s
+from worker.crash_points import crash_point
+from worker.delivery import documents, events, redis_lane
+from worker.delivery.effects import DocumentChange
+from worker.delivery.node import Node
+from worker.delivery.outbox import TURN_ROWS, Due, Lane, lock_shards, park, postpone, read_due, strike_off
+from worker.errors import StoreUnavailable
+from worker.stores.resources import Resources
+
+EFFECT_ATTEMPTS: Final = 10
+"""How often one effect may fail by itself before it is parked; a store that is away counts none."""
+
+REST_S: Final = 1.0
+"""How long a node leaves a lane alone after its store did not answer."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Turn:
+    """What a turn found: rows delivered, shards to look at again at once, stores that were away."""
+
+    delivered: int = 0
+    busy: set[int] = field(default_factory=set)
+    away: list[str] = field(default_factory=list)
+
+
+def deliver(given: Resources, node: Node) -> Turn:
+    """Take this node's turn until nothing is marked, unless another process of the node has it.
+
+    The one who has it looks again after giving it back, so a mark set meanwhile is never left behind. Shards
+    that another node holds stay marked; the caller comes back for them.
+    """
+    total = Turn()
+    while node.marked() and not total.busy:
+        with node.turn() as mine:
+            if not mine:
+                break
+            turn = take_turn(given, node, node.take_marked())
+        total.delivered += turn.delivered
+        total.away += turn.away
+        total.busy |= turn.busy
+    node.mark(total.busy)
+    return total
+
+
+def take_turn(given: Resources, node: Node, shards: Collection[int]) -> Turn:
+    """Deliver what these shards owe, in id order, as far as nobody else is doing it."""
+    turn = Turn()
+    with _transaction(given) as connection:
+        held = lock_shards(connection, list(shards))
+        turn.busy = set(shards) - set(held)
+        crash_point("after_taking_shards")
+        with _lane(Lane.REDIS, node, turn):
+            _redis_lane(given, connection, held, turn, node)
+        crash_point("after_redis_lane")
+        with _lane(Lane.DOCUMENTS, node, turn):
+            _document_lane(given, connection, held, turn, node)
+        crash_point("after_strike_off")
+    crash_point("after_turn")
+    return turn
+
+
+def _redis_lane(given: Resources, connection: Connection, held: Sequence[int], turn: Turn, node: Node) -> None:
+    due = [] if node.resting(Lane.REDIS) else read_due(connection, Lane.REDIS, held)
+    if not due:
+        return
+    wrong = redis_lane.deliver(given.redis, due)
+    done = [row for row in due if row.id not in wrong]
+    _settle(connection, due, done, {row: (error, False) for row, error in wrong.items()}, turn, node)
+
+
+def _document_lane(given: Resources, connection: Connection, held: Sequence[int], turn: Turn, node: Node) -> None:
+    due = [] if node.resting(Lane.DOCUMENTS) else read_due(connection, Lane.DOCUMENTS, held)
+    if not due:
+        return
+    wrong = documents.write(given.documents, _changes(due))
+    crash_point("after_documents")
+    done = list(_in_order(due, wrong))
+    # Only now: a listener can read the documents.
+    published = [(row.id, row.event) for row in done if row.event]
+    events.publish(given.redis, published, given.settings.events_maxlen)
+    crash_point("after_publish")
+    _settle(connection, due, done, wrong, turn, node)
+
+
+def _changes(due: Sequence[Due]) -> Iterator[tuple[int, DocumentChange]]:
+    return ((row.id, DocumentChange.from_bson(raw)) for row in due for raw in row.documents or ())
+
+
+def _in_order(due: Sequence[Due], wrong: Mapping[int, documents.Wrong]) -> Iterator[Due]:
+    """Yield the rows that may be published: not those that failed, nor later ones of a subject that must wait."""
+    waiting = set()
+    for row in due:
+        never = wrong[row.id][1] if row.id in wrong else False
+        if row.id in wrong and not never:
+            waiting.add(row.subject)
+        elif row.id not in wrong and row.subject not in waiting:
+            yield row
+
+
+def _settle(  # noqa: PLR0913, PLR0917 - the end of a lane needs all that the lane had
+    connection: Connection,
+    due: Sequence[Due],
+    done: Sequence[Due],
+    wrong: Mapping[int, documents.Wrong],
+    turn: Turn,
+    node: Node,
+) -> None:
+    strike_off(connection, [row.id for row in done])
+    turn.delivered += len(done)
+    for row in due:
+        if row.id in wrong:
+            _put_aside(connection, row, *wrong[row.id])
+    if len(due) == TURN_ROWS:
+        node.mark({row.shard for row in due})
+
+
+def _put_aside(connection: Connection, row: Due, error: str, never: bool) -> None:  # noqa: FBT001
+    log = _log.bind(outbox_id=row.id, job_id=str(row.job_id), error=error)
+    if never or row.attempts + 1 >= EFFECT_ATTEMPTS:
+        park(connection, row, error)
+        log.error("effect.parked")
+    else:
+        postpone(connection, row, error, backoff_s(row.attempts + 1, first_s=1, cap_s=60))
+        log.warning("effect.postponed", attempts=row.attempts + 1)
+
+
+@contextmanager
+def _lane(lane: Lane, node: Node, turn: Turn) -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        node.rest(lane, REST_S)
+        turn.away.append(str(error))
+        _log.warning("store.away", lane=lane.name.lower(), error=str(error))
+
+
+@contextmanager
+def _transaction(given: Resources) -> Iterator[Connection]:
+    with given.engine.begin() as connection:
+        # Repeating a delivery is harmless, so the commit need not wait for the disk; and the transaction stays
+        # silent while the stores answer, for longer than a batch may.
+        connection.exec_driver_sql(
+            "SELECT set_config('synchronous_commit', 'off', true),"
+            " set_config('idle_in_transaction_session_timeout', %s, true)",
+            (f"{int(_patience_s(given) * 1000)}ms",),
+        )
+        yield connection
+
+
+def _patience_s(given: Resources) -> float:
+    """Longer than the sum of what the stores of one turn may take: their timeouts and one retry each."""
+    return max(60.0, given.settings.lease_s)

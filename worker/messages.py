@@ -1,0 +1,218 @@
+"""What arrives: a message as the broker gave it, its job id, its canonical payload and its digest.
+
+Canonical JSON here: keys sorted by code point, no spaces, UTF-8, numbers as Python reads them. Two payloads
+with the same canonical JSON are the same payload.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+import orjson
+
+from worker.errors import InvalidPayload, PayloadTooLarge, Unreadable
+
+PAYLOAD_MAX: Final = 256 * 1024
+"""Bytes of canonical JSON that a payload may have."""
+
+BODY_MAX: Final = 4 * PAYLOAD_MAX
+"""Bytes of raw body above which a message is not decoded; JSON escapes make a body at most 3 × longer."""
+
+KEY_MAX: Final = 512
+"""Characters of an idempotency key or a task id."""
+
+HEADERS: Final = ("idempotency_key", "want_result", "deadline", "payload_version", "traceparent")
+"""The headers that a producer may set; all others are Celery's."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, undecoded: what a main process hands to its pool."""
+
+    task: str
+    task_id: str
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def wants_result(self) -> bool:
+        """Whether the producer asked for the result to be stored."""
+        return self.headers.get("want_result") is True
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A decoded payload: its canonical JSON, and the SHA-256 of that."""
+
+    canonical: bytes
+    digest: bytes
+
+
+def derive_id(task: str, key: str) -> UUID:
+    """Make the job id of a task and an idempotency key (or of a task id that is no UUID).
+
+    UUIDv8 (RFC 9562) of the first 16 bytes of SHA-256 over `trivet`, NUL, task, NUL, key, all UTF-8.
+    """
+    text = f"trivet\0{task}\0{key}"
+    first = bytearray(sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])
+    first[6] = first[6] & 0x0F | 0x80
+    first[8] = first[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(first))
+
+
+def job_id(message: Message) -> UUID:
+    """The id under which this message takes effect once; it never fails, whatever the headers hold."""
+    key = message.headers.get("idempotency_key")
+    if isinstance(key, str) and key:
+        return derive_id(message.task, key)
+    return UUID(message.task_id) if _UUID.fullmatch(message.task_id) else derive_id(message.task, message.task_id)
+
+
+def read_payload(message: Message) -> Payload:
+    """Decode a message of Celery's protocol 2 and make its payload canonical.
+
+    Raises `Unreadable` when it is no such message, `PayloadTooLarge` or `InvalidPayload` when its payload
+    breaks a rule that holds for every task.
+    """
+    _refuse_unknown_version(message)
+    if len(message.body) > BODY_MAX:
+        raise PayloadTooLarge(f"the message has {len(message.body)} bytes; a payload may have {PAYLOAD_MAX}")
+    args, kwargs = _decode(message)
+    if args:
+        raise InvalidPayload("pass every field by name: positional arguments are not taken", field="args")
+    payload = canonical(kwargs)
+    if len(payload) > PAYLOAD_MAX:
+        raise PayloadTooLarge(f"the payload has {len(payload)} bytes of JSON; it may have {PAYLOAD_MAX}")
+    check_headers(message.headers)
+    return Payload(payload, sha256(payload).digest())
+
+
+def raw_digest(message: Message) -> bytes:
+    """The digest of a message whose payload has no canonical form."""
+    return sha256(message.body).digest()
+
+
+def canonical(payload: Mapping[str, Any]) -> bytes:
+    """The canonical JSON of a payload.
+
+    Raises `InvalidPayload`, with the field, for NUL, a lone surrogate, a number that is not finite or an
+    integer beyond 64 bits.
+    """
+    try:
+        text = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        _refuse_hostile(payload)
+        raise
+    # orjson writes a number that is not finite as null and NUL as an escape: look closer only at those.
+    if b"\\u0000" in text or b"null" in text:
+        _refuse_hostile(payload)
+    return text
+
+
+def deadline(headers: Mapping[str, Any]) -> datetime | None:
+    """The moment after which a job is not worth starting, if its producer gave one.
+
+    Raises `InvalidPayload` when it is no RFC 3339 time with a zone.
+    """
+    given = headers.get("deadline")
+    if given is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(given)
+    except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidPayload("must be an RFC 3339 time with a zone: 2030-01-31T12:00:00Z", field="deadline")
+    return moment
+
+
+def traceparent(headers: Mapping[str, Any]) -> str | None:
+    """The W3C trace context of the producer, if it is well formed."""
+    given = headers.get("traceparent")
+    return given if isinstance(given, str) and _TRACEPARENT.fullmatch(given) else None
+
+
+def printable(text: str) -> str:
+    """The text as PostgreSQL can keep it: without NUL and lone surrogates."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+
+
+def check_headers(headers: Mapping[str, Any]) -> None:
+    """Raise `InvalidPayload` for a header of ours that is not what the contract says."""
+    deadline(headers)
+    key = headers.get("idempotency_key")
+    if key is not None and not _is_key(key):
+        raise InvalidPayload(f"must be text of 1 to {KEY_MAX} characters without NUL", field="idempotency_key")
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and 0 < len(key) <= KEY_MAX and printable(key) == key
+
+
+def _refuse_unknown_version(message: Message) -> None:
+    version = message.headers.get("payload_version", 1)
+    if str(version) != "1":
+        raise Unreadable(f"payload_version {version!r} of {message.task} is not known here")
+
+
+def _not_finite(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_finite(text)
+
+
+_strict = json.JSONDecoder(parse_float=_finite, parse_constant=_not_finite)
+
+
+def _decode(message: Message) -> tuple[Any, dict[str, Any]]:
+    if message.content_type != "application/json":
+        raise Unreadable(f"content type {message.content_type}: only application/json is read")
+    try:
+        args, kwargs, _embed = _loads(message.body.decode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unreadable(f"the body is not Celery's [args, kwargs, embed] in JSON: {error}") from error
+    if not isinstance(kwargs, dict):
+        raise Unreadable(f"the body's kwargs are not an object but {type(kwargs).__name__}")
+    return args, kwargs
+
+
+def _loads(text: str) -> Any:
+    try:
+        return _strict.decode(text)
+    except ValueError:
+        return json.loads(text)  # reads what is not finite, so that its field can be named
+
+
+def _refuse_hostile(payload: Mapping[str, Any]) -> None:
+    for place, problem in _hostile(payload, ()):
+        raise InvalidPayload(problem, field=printable(".".join(place)))
+
+
+def _hostile(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    match value:
+        case str() if printable(value) != value:
+            yield place, "text with NUL or a lone surrogate is not taken"
+        case float() if not math.isfinite(value):
+            yield place, "a number must be finite"
+        case int() if not -(2**63) <= value < 2**63:
+            yield place, "an integer must fit into 64 bits"
+        case dict():
+            for key, item in value.items():
+                yield from _hostile(key, (*place, key))
+                yield from _hostile(item, (*place, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from _hostile(item, (*place, str(index)))

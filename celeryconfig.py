@@ -1,1 +1,40 @@
 """Celery's configuration: plain data, read by the app in `worker.app`."""
+
+from worker.settings import read_settings
+
+_settings = read_settings()
+_redis = _settings.redis_url.get_secret_value()
+
+imports = ("tasks.users", "tasks.accounts")
+
+broker_url = _redis
+result_backend = _redis
+result_expires = 24 * 3600
+
+# Each job goes to the queue of its first word.
+_queues = ("users", "posts", "accounts", "documents", "sessions", "notifications", "maintenance")
+task_routes = {f"{queue}.*": {"queue": queue} for queue in _queues}
+task_default_queue = "maintenance"
+
+# JSON everywhere: a pickle in a queue is a program that somebody else wrote.
+accept_content = ["json"]
+task_serializer = "json"
+result_serializer = "json"
+event_serializer = "json"
+
+# A message is acknowledged when its batch has committed, never before.
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 2 * _settings.batch_max
+worker_cancel_long_running_tasks_on_connection_loss = False
+
+# Wait for a broker that is away, for ever; notice one that has gone silent.
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+broker_transport_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
+
+worker_hijack_root_logger = False
+worker_proc_alive_timeout = 10
+worker_enable_remote_control = True
+timezone = "UTC"
+enable_utc = True

@@ -81,7 +81,7 @@ class Effects:
 
     def in_redis(self) -> dict[str, list[Any]]:
         """What goes through the Redis lane, by kind; empty when there is nothing."""
-        lane = {
+        lane: dict[str, list[Any]] = {
             "forget": self.forget,
             "results": self.results,
             "publish": self.publish,

@@ -214,4 +214,5 @@ def park(connection: Connection, row: Due, error: str) -> None:
 
 def count_owed(connection: Connection) -> int:
     """How many rows are owed, over all nodes."""
-    return connection.exec_driver_sql("SELECT count(*) FROM trivet.outbox WHERE parked_at IS NULL").scalar_one()
+    owed = connection.exec_driver_sql("SELECT count(*) FROM trivet.outbox WHERE parked_at IS NULL")
+    return int(owed.scalar_one())

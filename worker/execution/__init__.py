@@ -1,0 +1,1 @@
+"""A batch of jobs in one PostgreSQL transaction: validate, claim, lock, perform, record, owe."""

@@ -1,0 +1,47 @@
+"""The composition root: makes the Celery app, and opens every client in its process, after fork."""
+
+from importlib import import_module
+from typing import Any
+
+from celery import Celery, signals
+
+from worker.delivery.node import Node
+from worker.intake.pool_process import close_process, open_process
+from worker.intake.task import register_jobs
+from worker.settings import Settings, read_settings
+
+
+class App(Celery):  # type: ignore[misc]  # Celery has no types
+    """A Celery app that knows its settings, and what the processes of its node share."""
+
+    settings: Settings
+    node: Node
+
+
+def make_app() -> App:
+    """Read the settings, import the task modules that `celeryconfig` names, make each job a task."""
+    app = App("trivet", config_source="celeryconfig")
+    app.settings = read_settings()
+    for module in app.conf.imports:
+        import_module(module)
+    register_jobs(app)
+    return app
+
+
+app = make_app()
+
+
+@signals.worker_init.connect
+def _share(**_: Any) -> None:
+    # Before the pool forks: its processes inherit this.
+    app.node = Node()
+
+
+@signals.worker_process_init.connect
+def _open(**_: Any) -> None:
+    open_process(app.settings, app.node)
+
+
+@signals.worker_process_shutdown.connect
+def _close(**_: Any) -> None:
+    close_process()

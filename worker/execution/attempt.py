@@ -1,0 +1,87 @@
+"""One try at one job, on its way through the steps of a batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from worker.delivery.effects import Effects
+from worker.errors import Outcome, Rejected
+from worker.execution.job import Command
+from worker.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What this try came to.
+
+    `data` is public: a result, or `{code, message, …}`. `error` is for operators. `due_in_s` is set for a job
+    that will be tried again; `failed` says that its own code failed, which counts towards its limit.
+    """
+
+    outcome: Outcome
+    data: Mapping[str, Any]
+    error: str | None = None
+    due_in_s: float | None = None
+    failed: bool = False
+
+    @classmethod
+    def rejected(cls, rejection: Rejected) -> "Ending":
+        """Asked for something that cannot be."""
+        return cls(Outcome.REJECTED, rejection.data)
+
+    @classmethod
+    def parked(cls, code: str, message: str, error: str | None = None) -> "Ending":
+        """Given up."""
+        return cls(Outcome.PARKED, {"code": code, "message": message}, error or message, failed=code == "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knew about the job before this try."""
+
+    task: str
+    task_id: str
+    digest: bytes
+    state: Outcome
+    data: Mapping[str, Any]
+    attempts: int
+    failures: int
+    deadline: datetime
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A message, what could be read of it, and what became of it.
+
+    `repeats` marks a message whose job has ended before, or ends earlier in this batch: it reports that ending
+    and changes nothing.
+    """
+
+    message: Message
+    job_id: UUID
+    digest: bytes
+    command: Command | None = None
+    ending: Ending | None = None
+    known: Known | None = None
+    repeats: bool = False
+    conflicts: bool = False
+    effects: Effects = field(default_factory=Effects)
+
+    @property
+    def runnable(self) -> bool:
+        """Whether its body is still to be run."""
+        return self.ending is None and self.command is not None
+
+    @property
+    def ended(self) -> Ending:
+        """What it came to, at the end of the batch."""
+        if self.ending is None:
+            raise AssertionError(f"job {self.job_id} went through its batch without an ending")
+        return self.ending
+
+    def again(self) -> "Attempt":
+        """The same attempt as it was when it had just been read: a batch that starts again starts from here."""
+        kept = None if self.command is not None else self.ending
+        return Attempt(self.message, self.job_id, self.digest, self.command, kept)

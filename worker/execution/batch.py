@@ -1,0 +1,125 @@
+"""A batch of jobs of one task: the steps, in order, and what happens when others are in the way."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from worker.backoff import backoff_s
+from worker.crash_points import crash_point
+from worker.delivery.outbox import owe, shard_of
+from worker.errors import StoreUnavailable, Unavailable
+from worker.execution.attempt import Attempt
+from worker.execution.isolation import NeedsSavepoints, Perform, one_by_one, together
+from worker.execution.job import JOBS, Job
+from worker.execution.ledger import claim, record, record_conflicts
+from worker.execution.locking import lock
+from worker.execution.owing import owed_by, subject_of
+from worker.execution.reading import read
+from worker.execution.verdict import judge
+from worker.messages import Message
+from worker.stores.postgres_errors import Trouble, classify
+from worker.stores.resources import Resources
+
+TRIES: Final = 3
+"""How often a batch starts again as a whole before it is halved."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A batch that has committed: what became of each message, in order, and the shards that now owe something."""
+
+    attempts: list[Attempt]
+    shards: set[int]
+
+
+def run(task: str, messages: Sequence[Message], given: Resources) -> Done:
+    """Run the messages of one task, so that each job takes effect once and none harms another.
+
+    Every message gets an ending. Raises `StoreUnavailable` while PostgreSQL is away: then nothing has been
+    counted, and the same messages are to be run again later.
+    """
+    job = JOBS[task]
+    attempts = read(job, messages)
+    crash_point("after_read")
+    return _persist(job, attempts, given)
+
+
+def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done:
+    """Start again after a deadlock or the like: as a whole, then in halves, then one by one."""
+    problem: Exception | None = None
+    for attempt_number in range(1, TRIES + 1):
+        try:
+            return _isolate(job, [attempt.again() for attempt in attempts], given)
+        except Exception as error:  # noqa: BLE001 - judged below, when it stands alone
+            problem = _unless_away(error)
+            _log.info("batch.again", task=job.name, jobs=len(attempts), error=type(error).__name__)
+            time.sleep(backoff_s(attempt_number, first_s=0.05, cap_s=1))
+    if len(attempts) == 1:
+        return _give_up(job, attempts[0], problem, given)
+    middle = len(attempts) // 2
+    first, second = (_persist(job, half, given) for half in (attempts[:middle], attempts[middle:]))
+    return Done(first.attempts + second.attempts, first.shards | second.shards)
+
+
+def _unless_away(error: Exception) -> Exception:
+    if isinstance(error, StoreUnavailable) or classify(error) is Trouble.AWAY:
+        raise StoreUnavailable(f"PostgreSQL: {error.__cause__ or error}") from error
+    return error
+
+
+def _give_up(job: Job[Any, Any], attempt: Attempt, problem: Exception | None, given: Resources) -> Done:
+    """Record that this job, alone, could not be brought to an end now; it is tried again when it is due."""
+
+    def judge_unrun(_job: object, _session: object, attempts: Sequence[Attempt], *_: object) -> None:
+        for unrun in attempts:
+            unrun.ending = judge(problem or Unavailable(), job, unrun)
+
+    try:
+        return _once(job, [attempt.again()], given, judge_unrun)
+    except DBAPIError as error:
+        raise _unless_away(error) from problem
+
+
+def _isolate(job: Job[Any, Any], attempts: list[Attempt], given: Resources) -> Done:
+    try:
+        return _once(job, attempts, given, together)
+    except (NeedsSavepoints, DBAPIError) as error:
+        if classify(error) is not Trouble.OTHER:
+            raise
+        return _once(job, [attempt.again() for attempt in attempts], given, one_by_one)
+
+
+def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform: Perform) -> Done:
+    with given.engine.begin() as connection, Session(connection, join_transaction_mode="rollback_only") as session:
+        now = claim(connection, job.name, attempts)
+        crash_point("after_claim")
+        runnable = [attempt for attempt in attempts if attempt.runnable and not attempt.repeats]
+        rows = lock(session, job, runnable)
+        crash_point("after_lock")
+        perform(job, session, runnable, now, rows)
+        crash_point("after_perform")
+        _follow_earlier(attempts)
+        standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.conflicts)]
+        record(connection, standing, [subject_of(job, attempt) for attempt in standing])
+        conflicts = record_conflicts(connection, (attempt for attempt in attempts if attempt.conflicts))
+        reporting = [attempt for attempt in attempts if not attempt.conflicts or attempt in conflicts]
+        owed = [row for attempt in reporting for row in owed_by(job, attempt, now)]
+        owe(connection, owed)
+        crash_point("after_owe")
+    crash_point("after_commit")
+    return Done(attempts, {shard_of(row.subject) for row in owed})
+
+
+def _follow_earlier(attempts: Sequence[Attempt]) -> None:
+    """Give repeats within the batch the ending of the job that they repeat."""
+    endings = {attempt.job_id: attempt.ending for attempt in attempts if not (attempt.repeats or attempt.conflicts)}
+    for attempt in attempts:
+        if attempt.repeats and attempt.ending is None:
+            attempt.ending = endings[attempt.job_id]

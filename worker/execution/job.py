@@ -1,0 +1,99 @@
+"""`@job`: a plain function, and what the runtime must know about it, as data."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import get_annotations
+from typing import Annotated, Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from worker.errors import Rejected
+from worker.execution.unit_of_work import UnitOfWork
+
+MinorUnits = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
+"""An amount of money as a count of the currency's minor unit (cents): a positive whole number."""
+
+
+class Command(BaseModel):
+    """What a job is asked to do: unknown fields and wrong types are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Result(BaseModel):
+    """What a job answers: the `data` of its outcome, at most 64 KiB of JSON."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+C = TypeVar("C", bound=Command)
+R = TypeVar("R", bound=Result)
+
+Lock = tuple[type[Any], UUID]
+"""A row by its mapped class and primary key."""
+
+
+def _no_locks(_command: Any) -> Iterable[Lock]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Job(Generic[C, R]):
+    """One task: call it with a command and a unit of work, as the plain function that it is.
+
+    `subject` is a template over the command's fields and `job_id`; without one the job is its own subject.
+    `locks` names the rows that a command touches. `refuses` maps names of database constraints to rejections.
+    A job that does not `broadcast` has its result in no event.
+    """
+
+    name: str
+    body: Callable[[C, UnitOfWork], R]
+    command: type[C]
+    subject: str | None = None
+    locks: Callable[[C], Iterable[Lock]] = _no_locks
+    refuses: Mapping[str, type[Rejected]] = field(default_factory=dict)
+    broadcast: bool = True
+    failures_max: int = 5
+
+    def __call__(self, command: C, work: UnitOfWork) -> R:
+        """Run the body."""
+        return self.body(command, work)
+
+    @cached_property
+    def many(self) -> TypeAdapter[list[C]]:
+        """Reads the commands of a whole batch at once."""
+        return TypeAdapter(list[self.command])  # type: ignore[name-defined]  # the class is a value here
+
+    def subject_of(self, command: C, job_id: UUID) -> str:
+        """The subject of the job's events when it succeeds."""
+        template = self.subject or "jobs/{job_id}"
+        return template.format_map({**command.__dict__, "job_id": job_id})
+
+
+JOBS: Final[dict[str, Job[Any, Any]]] = {}
+"""Every job that has been declared, by its task's name."""
+
+
+def job(
+    name: str,
+    *,
+    subject: str | None = None,
+    locks: Callable[[Any], Iterable[Lock]] = _no_locks,
+    refuses: Mapping[str, type[Rejected]] | None = None,
+    broadcast: bool = True,
+) -> Callable[[Callable[[C, UnitOfWork], R]], Job[C, R]]:
+    """Declare a job: `name` is its task, `<queue>.<verb>`; see `Job` for the rest.
+
+    The command's class is read from the annotation of the body's first parameter.
+    """
+
+    def declare(body: Callable[[C, UnitOfWork], R]) -> Job[C, R]:
+        command = next(iter(get_annotations(body, eval_str=True).values()))
+        declared = Job(name, body, command, subject, locks, refuses or {}, broadcast)
+        if JOBS.setdefault(name, declared) is not declared:
+            raise ValueError(f"two jobs are named {name}")
+        return declared
+
+    return declare

@@ -1,0 +1,227 @@
+"""The ledger of jobs: who was accepted, what became of it, and when it is due again.
+
+Claiming a job inserts its row or takes one that has not ended; the row stays locked until the batch commits, so
+a job takes effect once however often and wherever it is delivered.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Connection,
+    DateTime,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from worker.errors import Expired, IdempotencyConflict, Outcome
+from worker.execution.attempt import Attempt, Ending, Known
+from worker.messages import HEADERS, deadline, printable
+from worker.stores.schema import metadata
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("task_id", Text, nullable=False, comment="the message's: results, Flower and revoke go by it"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the canonical payload"),
+    Column("state", Text, nullable=False),
+    Column("subject", Text),
+    Column("data", JSONB, comment="a result, or {code, message, ...}"),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("failures", SmallInteger, nullable=False, server_default="0"),
+    Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("deadline", DateTime(timezone=True), nullable=False),
+    Column("due_at", DateTime(timezone=True), comment="when it is sent to its queue, if it has not ended by then"),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("body", LargeBinary, comment="the raw message, kept until the job has ended, and for a parked one"),
+    Column("headers", JSONB),
+    Column("history", JSONB, comment="[{at, error}] of the attempts that failed"),
+    CheckConstraint(f"state IN ({', '.join(repr(state.value) for state in Outcome)})", name="state"),
+)
+Index("jobs_due_idx", jobs.c.due_at, postgresql_where=text("due_at IS NOT NULL"))
+Index("jobs_unsuccessful_idx", jobs.c.state, jobs.c.first_seen, postgresql_where=text("state <> 'succeeded'"))
+Index("jobs_ended_idx", jobs.c.ended_at, postgresql_where=text("ended_at IS NOT NULL"))
+
+conflicts = Table(
+    "job_conflicts",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True, comment="of the payload that was refused"),
+    Column("task_id", Text, nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+DEFAULT_DEADLINE = "24 hours"
+
+
+def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> datetime:
+    """Claim the jobs of a batch, in id order; returns the transaction's time.
+
+    Afterwards each attempt is either to be run, or repeats a job that has ended or comes earlier in the batch,
+    or conflicts with one, or has been rejected as expired.
+    """
+    now = _now(connection)
+    first = {attempt.job_id: attempt for attempt in reversed(attempts)}
+    claimed = _insert(connection, task, [first[job_id] for job_id in sorted(first)])
+    known = _take(connection, [job_id for job_id in sorted(first) if job_id not in claimed])
+    standing: dict[UUID, Attempt] = {}
+    for attempt in attempts:
+        _decide(attempt, task, known.get(attempt.job_id), standing, now)
+    return now
+
+
+def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequence[str]) -> None:
+    """Write what became of the jobs that this batch ran; `subjects` are their events' subjects."""
+    rows = list(zip(attempts, (attempt.ended for attempt in attempts), subjects, strict=True))
+    connection.exec_driver_sql(
+        """
+        UPDATE trivet.jobs AS job
+        SET state = new.state, subject = new.subject, data = new.data::jsonb, attempts = attempts + 1,
+            failures = failures + new.failed::int, body = new.body, headers = new.headers::jsonb,
+            due_at = now() + make_interval(secs => new.due_in_s),
+            ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
+            history = CASE WHEN new.error IS NULL THEN history
+                           ELSE coalesce(history, '[]') || jsonb_build_object('at', now(), 'error', new.error) END
+        FROM unnest(%(id)s::uuid[], %(state)s::text[], %(subject)s::text[], %(data)s::text[], %(failed)s::boolean[],
+                    %(due_in_s)s::double precision[], %(error)s::text[], %(body)s::bytea[], %(headers)s::text[])
+             AS new (id, state, subject, data, failed, due_in_s, error, body, headers)
+        WHERE job.id = new.id
+        """,
+        {
+            "id": [attempt.job_id for attempt, _, _ in rows],
+            "state": [str(ending.outcome) for _, ending, _ in rows],
+            "subject": [subject for _, _, subject in rows],
+            "data": [orjson.dumps(ending.data).decode() for _, ending, _ in rows],
+            "failed": [ending.failed for _, ending, _ in rows],
+            "due_in_s": [ending.due_in_s for _, ending, _ in rows],
+            "error": [ending.error and printable(ending.error) for _, ending, _ in rows],
+            "body": [attempt.message.body if _kept(ending) else None for attempt, ending, _ in rows],
+            "headers": [_headers(attempt) if _kept(ending) else None for attempt, ending, _ in rows],
+        },
+    )
+
+
+def record_conflicts(connection: Connection, attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Write the refused messages down; returns those that had not been refused before."""
+    new = []
+    for attempt in attempts:
+        inserted = connection.exec_driver_sql(
+            "INSERT INTO trivet.job_conflicts (job_id, digest, task_id) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (attempt.job_id, attempt.digest, printable(attempt.message.task_id)),
+        )
+        if inserted.rowcount:
+            new.append(attempt)
+    return new
+
+
+def _now(connection: Connection) -> datetime:
+    now: datetime = connection.exec_driver_sql("SELECT now()").scalar_one()
+    return now
+
+
+def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> set[UUID]:
+    inserted = connection.exec_driver_sql(
+        """
+        INSERT INTO trivet.jobs (id, task, task_id, digest, state, deadline)
+        SELECT id, %(task)s, task_id, digest, 'accepted', coalesce(deadline, now() + %(default)s::interval)
+        FROM unnest(%(id)s::uuid[], %(task_id)s::text[], %(digest)s::bytea[], %(deadline)s::timestamptz[])
+             AS new (id, task_id, digest, deadline)
+        ON CONFLICT (id) DO NOTHING RETURNING id
+        """,
+        {
+            "task": task,
+            "default": DEFAULT_DEADLINE,
+            "id": [attempt.job_id for attempt in attempts],
+            "task_id": [printable(attempt.message.task_id) for attempt in attempts],
+            "digest": [attempt.digest for attempt in attempts],
+            "deadline": [_deadline(attempt) for attempt in attempts],
+        },
+    )
+    return {row.id for row in inserted}
+
+
+def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
+    if not ids:
+        return {}
+    rows = connection.exec_driver_sql(
+        "SELECT id, task, task_id, digest, state, data, attempts, failures, deadline FROM trivet.jobs"
+        " WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
+        (list(ids),),
+    )
+    return {
+        row.id: Known(
+            row.task,
+            row.task_id,
+            row.digest,
+            Outcome(row.state),
+            row.data or {},
+            row.attempts,
+            row.failures,
+            row.deadline,
+        )
+        for row in rows
+    }
+
+
+def _decide(attempt: Attempt, task: str, known: Known | None, standing: dict[UUID, Attempt], now: datetime) -> None:
+    earlier = standing.get(attempt.job_id)
+    attempt.known = known
+    if not _same(attempt, task, known, earlier):
+        attempt.conflicts = True
+        attempt.ending = Ending.rejected(IdempotencyConflict(f"job {attempt.job_id} has another payload or task"))
+    elif known is not None and known.state.ended:
+        attempt.repeats = True
+        attempt.ending = Ending(known.state, known.data)
+    elif earlier is not None:
+        attempt.repeats = True
+        attempt.ending = None
+    else:
+        standing[attempt.job_id] = attempt
+        _judge_time(attempt, now)
+
+
+def _same(attempt: Attempt, task: str, known: Known | None, earlier: Attempt | None) -> bool:
+    if known is not None:
+        return (known.task, known.digest) == (task, attempt.digest)
+    return earlier is None or earlier.digest == attempt.digest
+
+
+def _judge_time(attempt: Attempt, now: datetime) -> None:
+    if attempt.ending is not None:
+        return
+    if attempt.known is not None and attempt.known.attempts:
+        if now > attempt.known.deadline:
+            attempt.ending = Ending.parked("deadline", f"not done by its deadline, {attempt.known.deadline}")
+    elif (limit := _deadline(attempt)) is not None and now > limit:
+        attempt.ending = Ending.rejected(Expired(f"arrived after its deadline, {limit}"))
+
+
+def _deadline(attempt: Attempt) -> datetime | None:
+    # A deadline that cannot be read has been rejected when the message was read.
+    return deadline(attempt.message.headers) if attempt.command is not None else None
+
+
+def _kept(ending: Ending) -> bool:
+    return ending.outcome in {Outcome.RETRYING, Outcome.PARKED}
+
+
+def _headers(attempt: Attempt) -> str:
+    given = {name: attempt.message.headers[name] for name in HEADERS if name in attempt.message.headers}
+    return orjson.dumps({name: _header(value) for name, value in given.items()}).decode()
+
+
+def _header(value: object) -> object:
+    return value if isinstance(value, bool | int) else printable(str(value))

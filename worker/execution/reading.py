@@ -1,0 +1,56 @@
+"""From messages to commands: what cannot be read or is not valid gets its ending here, before any transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from worker.errors import InvalidPayload, Rejected, Unreadable
+from worker.execution.attempt import Attempt, Ending
+from worker.execution.job import Command, Job
+from worker.messages import Message, job_id, raw_digest, read_payload
+
+
+def read(job: Job[Any, Any], messages: Sequence[Message]) -> list[Attempt]:
+    """Decode the messages of one batch and validate their payloads; the order is kept."""
+    attempts = []
+    payloads: dict[int, bytes] = {}
+    for position, message in enumerate(messages):
+        attempt = Attempt(message, job_id(message), b"")
+        attempts.append(attempt)
+        try:
+            payload = read_payload(message)
+        except (Rejected, Unreadable) as problem:
+            attempt.digest = raw_digest(message)
+            attempt.ending = _set_aside(problem)
+        else:
+            attempt.digest = payload.digest
+            payloads[position] = payload.canonical
+    for position, command in zip(payloads, _validate(job, list(payloads.values())), strict=True):
+        if isinstance(command, Rejected):
+            attempts[position].ending = Ending.rejected(command)
+        else:
+            attempts[position].command = command
+    return attempts
+
+
+def _set_aside(problem: Rejected | Unreadable) -> Ending:
+    if isinstance(problem, Rejected):
+        return Ending.rejected(problem)
+    return Ending.parked("unreadable", str(problem))
+
+
+def _validate(job: Job[Any, Any], payloads: Sequence[bytes]) -> list[Command | Rejected]:
+    try:
+        return job.many.validate_json(b"[" + b",".join(payloads) + b"]")
+    except ValidationError:
+        return [_validate_one(job, payload) for payload in payloads]
+
+
+def _validate_one(job: Job[Any, Any], payload: bytes) -> Command | Rejected:
+    try:
+        command: Command = job.command.model_validate_json(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return InvalidPayload(first["msg"], field=".".join(map(str, first["loc"])) or None)
+    return command

@@ -1,0 +1,74 @@
+"""What a job body may use: a session, the rows that it declared, and words for what must follow."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+from sqlalchemy.orm import Session
+
+from worker.delivery.effects import Document, DocumentChange, Effects
+from worker.errors import NotFound
+
+Row = TypeVar("Row")
+
+LoadedRows = Mapping[tuple[type[Any], UUID], Any]
+"""Every row that the batch declared, locked; a row that does not exist maps to None."""
+
+
+class UnitOfWork:
+    """One job's view of its batch's transaction.
+
+    `job_id` is the job's own id: use it for the row that the job creates, so that a repeat is the same row.
+    `now` is the moment of the transaction on PostgreSQL's clock.
+    """
+
+    __slots__ = ("_effects", "_rows", "_session", "job_id", "now", "touched_session")
+
+    def __init__(self, session: Session, job_id: UUID, now: datetime, rows: LoadedRows, effects: Effects) -> None:
+        self.job_id = job_id
+        self.now = now
+        self.touched_session = False
+        self._session = session
+        self._rows = rows
+        self._effects = effects
+
+    @property
+    def session(self) -> Session:
+        """The ORM session of the batch: add and query with it, and never commit.
+
+        Check the rules first and ask for the session afterwards: a body that raises before it has asked for it
+        is undone in memory, which costs nothing.
+        """
+        self.touched_session = True
+        return self._session
+
+    def get(self, row: type[Row], key: UUID) -> Row:
+        """The row, locked until the end of the batch. It must be among the job's declared `locks`.
+
+        Raises `NotFound`, a rejection with the code `<row>_not_found`, when there is none.
+        """
+        try:
+            found: Row | None = self._rows[row, key]
+        except KeyError:
+            raise LookupError(f"{row.__name__} {key} is not among the job's locks: declare it there") from None
+        if found is None:
+            raise NotFound(row, key)
+        return found
+
+    def store(self, document: Document) -> None:
+        """Write this document to MongoDB after the commit, unless a newer version is there."""
+        self._effects.documents.append(DocumentChange.store(document).to_bson())
+
+    def remove(self, kind: type[Document], key: UUID) -> None:
+        """Remove a document from MongoDB after the commit; a tombstone stays."""
+        self._effects.documents.append(DocumentChange.remove(kind, key).to_bson())
+
+    def forget(self, key: str) -> None:
+        """Drop a cached value after the commit."""
+        self._effects.forget.append(key)
+
+    def publish(self, channel: str, message: Mapping[str, Any]) -> None:
+        """Send a live message, as JSON, after the commit: to whoever listens then, at most once."""
+        self._effects.publish.append((channel, orjson.dumps(message).decode()))

@@ -1,0 +1,56 @@
+"""What an error in a body comes to: the one place that turns exceptions into endings."""
+
+import traceback
+from typing import Any, Final
+
+from sqlalchemy.exc import IntegrityError
+
+from worker.backoff import backoff_s
+from worker.errors import Outcome, Rejected, Unavailable
+from worker.execution.attempt import Attempt, Ending
+from worker.execution.job import Job
+from worker.messages import printable
+from worker.stores.postgres_errors import Trouble, classify
+
+ERROR_MAX: Final = 4_000
+"""Characters of an error that the ledger keeps: the end, where the cause stands."""
+
+
+def judge(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
+    """Decide: a rejection ends the job; what is away is tried again; code that failed, up to its limit."""
+    match error:
+        case Rejected():
+            return Ending.rejected(error)
+        case IntegrityError() if (refused := _refused(error, job)) is not None:
+            return Ending.rejected(refused)
+        case Unavailable():
+            return _try_again(error, attempt, cap_s=60)
+        case _ if classify(error) is Trouble.BUSY:
+            return _try_again(error, attempt, cap_s=60)
+        case _:
+            return _failed(error, job, attempt)
+
+
+def _refused(error: IntegrityError, job: Job[Any, Any]) -> Rejected | None:
+    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    rejection = job.refuses.get(constraint or "")
+    return rejection(f"refused by {constraint}") if rejection else None
+
+
+def _failed(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
+    failures = (attempt.known.failures if attempt.known else 0) + 1
+    if failures < job.failures_max:
+        return _try_again(error, attempt, cap_s=3600)
+    return Ending.parked("failed", f"{type(error).__name__}, {failures} times", _text(error))
+
+
+def _try_again(error: Exception, attempt: Attempt, *, cap_s: float) -> Ending:
+    tries = (attempt.known.attempts if attempt.known else 0) + 1
+    data = {"code": "retrying", "message": type(error).__name__}
+    failed = not isinstance(error, Unavailable) and classify(error) is not Trouble.BUSY
+    due_in_s = backoff_s(tries, first_s=2, cap_s=cap_s)
+    return Ending(Outcome.RETRYING, data, _text(error), due_in_s=due_in_s, failed=failed)
+
+
+def _text(error: Exception) -> str:
+    return printable("".join(traceback.format_exception(error)))[-ERROR_MAX:]

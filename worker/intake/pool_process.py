@@ -1,0 +1,125 @@
+"""What a pool process does: run a batch, and go straight from its commit into delivery."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker.delivery.node import Node
+from worker.delivery.outbox import SHARDS, count_owed
+from worker.delivery.turn import Turn, deliver
+from worker.errors import StoreUnavailable
+from worker.execution import batch
+from worker.execution.attempt import Ending
+from worker.execution.resending import send_due
+from worker.messages import Message
+from worker.settings import Settings
+from worker.stores.postgres_errors import Trouble, classify
+from worker.stores.resources import Resources
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a pool process tells its main process.
+
+    `endings` are in the order of the messages; None says that PostgreSQL is away and nothing was counted.
+    `busy` says that another node holds shards that this one waits for. `owed` counts the outbox over all nodes
+    when a store is away, and else is 0.
+    """
+
+    endings: Sequence[Ending] | None = None
+    busy: bool = False
+    owed: int = 0
+
+
+class PoolProcess:
+    """The open clients of this process, and what is done with them."""
+
+    def __init__(self, given: Resources, node: Node) -> None:
+        self._given = given
+        self._node = node
+
+    def run(self, task: str, messages: Sequence[Message]) -> Report:
+        """Run a batch and deliver what it owes."""
+        try:
+            done = batch.run(task, messages, self._given)
+        except StoreUnavailable as error:
+            _log.warning("store.away", error=str(error))
+            return Report()
+        self._node.mark(done.shards)
+        turn = self._deliver()
+        endings = [attempt.ended for attempt in done.attempts]
+        return Report(endings, busy=bool(turn.busy), owed=self._owed(turn))
+
+    def tend(self) -> Report:
+        """Look after what a crash or an absent store left behind, and send the jobs that are due."""
+        self._node.mark(range(SHARDS))
+        turn = self._deliver()
+        self._send_due()
+        return Report(busy=bool(turn.busy), owed=self._owed(turn))
+
+    def close(self) -> None:
+        """Close the clients."""
+        self._given.close()
+
+    def _deliver(self) -> Turn:
+        try:
+            return deliver(self._given, self._node)
+        except SQLAlchemyError as error:
+            # Nothing is lost: what is owed stays in the outbox, and the next turn finds it.
+            _log_unless_away("delivery.failed", error)
+            return Turn()
+
+    def _send_due(self) -> None:
+        try:
+            with self._given.engine.begin() as connection:
+                send_due(connection, self._given.redis)
+        except StoreUnavailable as error:
+            _log.warning("store.away", error=str(error))
+        except SQLAlchemyError as error:
+            _log_unless_away("resending.failed", error)
+
+    def _owed(self, turn: Turn) -> int:
+        if not turn.away:
+            return 0
+        try:
+            with self._given.engine.begin() as connection:
+                return count_owed(connection)
+        except SQLAlchemyError:
+            return 0
+
+
+def _log_unless_away(event: str, error: SQLAlchemyError) -> None:
+    if classify(error) is Trouble.AWAY:
+        _log.warning("store.away", error=f"PostgreSQL: {error}")
+    else:
+        _log.error(event, exc_info=error)
+
+
+# A pool calls functions by name: this is where they find the clients that were opened after fork.
+_this: Final[list[PoolProcess]] = []
+
+
+def open_process(settings: Settings, node: Node) -> None:
+    """Open the clients of this pool process."""
+    _this.append(PoolProcess(Resources.open(settings), node))
+
+
+def close_process() -> None:
+    """Close them again."""
+    while _this:
+        _this.pop().close()
+
+
+def run_batch(task: str, messages: Sequence[Message]) -> Report:
+    """Run a batch in this pool process."""
+    return _this[0].run(task, messages)
+
+
+def tend() -> Report:
+    """Tend this node, in this pool process."""
+    return _this[0].tend()

@@ -1,0 +1,144 @@
+"""PostgreSQL: the engine with its pool and timeouts, and how long each query took."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from psycopg import Error
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from worker.errors import WrongSettings
+from worker.settings import Settings
+
+QUERY = "query"
+SLOW_QUERY = "query.slow"
+STATEMENT_MAX = 2_000
+"""Characters of a statement that a log event keeps."""
+
+
+def open_engine(settings: Settings, *, application_name: str = "trivet") -> Engine:
+    """Make the engine of this process: open it after fork, and `dispose()` of it at the end.
+
+    No connection is made before the first one is asked for. At most `pool_max` are open, and asking for one
+    more waits for `pool_timeout_s`. Whether each query is logged is decided here: configure the logs first.
+    Raises `WrongSettings` when the URL cannot be read.
+    """
+    engine = create_engine(
+        # The URL itself goes to libpq, which knows all of its forms (several hosts, sockets, service files),
+        # and so no repr of the engine can show the password.
+        "postgresql+psycopg://",
+        connect_args=connect_args(settings, application_name),
+        hide_parameters=True,  # values belong neither in an error text nor in a log
+        poolclass=QueuePool,
+        pool_size=settings.pool_max,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout_s,
+        pool_pre_ping=True,
+        pool_use_lifo=True,  # the few that are needed stay warm; the others grow idle and are replaced
+    )
+    _replace_idle(engine, settings.pool_idle_s)
+    _time_queries(engine, settings.slow_query_ms)
+    return engine
+
+
+def connect_args(settings: Settings, application_name: str) -> dict[str, Any]:
+    """What libpq is told: the URL's own parameters, ours where it is silent, and always our timeouts.
+
+    The timeouts come last in `options` and so win over the URL's: leases are safe only while they hold.
+    """
+    try:
+        given = conninfo_to_dict(settings.postgres_url.get_secret_value())
+    except Error:  # its text may quote the URL
+        raise WrongSettings("TRIVET_POSTGRES_URL is wrong: PostgreSQL's client cannot read it") from None
+    ours = {
+        "application_name": application_name,
+        "connect_timeout": math.ceil(settings.pool_timeout_s),
+        # A half-open link is noticed within the time that a frozen transaction may hold its locks.
+        "keepalives_idle": max(1, math.floor(settings.frozen_timeout_s / 2)),
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "tcp_user_timeout": _ms(settings.frozen_timeout_s),
+    }
+    return {**ours, **given, "options": f"{given.get('options') or ''} {_session(settings)}".strip()}
+
+
+def _session(settings: Settings) -> str:
+    wanted = {
+        "statement_timeout": _ms(settings.statement_timeout_s),
+        "lock_timeout": _ms(settings.frozen_timeout_s),
+        "idle_in_transaction_session_timeout": _ms(settings.frozen_timeout_s),
+        "timezone": "UTC",
+    }
+    return " ".join(f"-c {name}={value}" for name, value in wanted.items())
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(seconds * 1_000)
+
+
+def _replace_idle(engine: Engine, idle_s: float) -> None:
+    """Have the pool replace, when it is asked for it, a connection that lay idle for more than `idle_s`."""
+
+    @event.listens_for(engine, "checkin")
+    def rest(_connection: object, entry: ConnectionPoolEntry) -> None:
+        entry.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def wake(_connection: object, entry: ConnectionPoolEntry, _proxy: object) -> None:
+        idle_since = entry.info.get("idle_since")
+        if idle_since is not None and time.monotonic() - idle_since > idle_s:
+            raise DisconnectionError("idle for too long")  # the pool connects anew; `info` starts empty
+
+
+def _time_queries(engine: Engine, slow_ms: float) -> None:
+    """Log queries: each one at level debug, a slow one as a warning, none with its values.
+
+    This is on the hot path: two clock readings and a comparison, unless there is something to log.
+    """
+    report = _reporter(slow_ms)
+    clock = time.perf_counter
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def start(
+        _conn: object, _cursor: object, _sql: str, _values: object, context: Any, _many: object
+    ) -> None:
+        context.trivet_started = clock()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(_conn: object, cursor: Any, sql: str, _values: object, context: Any, _many: object) -> None:
+        report((clock() - context.trivet_started) * 1_000, sql, cursor)
+
+    @event.listens_for(engine, "handle_error")
+    def fail(failure: ExceptionContext) -> None:
+        # The slowest queries are those that a timeout ended.
+        started = getattr(failure.execution_context, "trivet_started", None)
+        if started is not None and failure.statement is not None:
+            report((clock() - started) * 1_000, failure.statement, None)
+
+
+def _reporter(slow_ms: float) -> Callable[[float, str, Any], None]:
+    log = structlog.get_logger()
+    every = log.is_enabled_for(logging.DEBUG)
+
+    def report(duration_ms: float, statement: str, cursor: Any) -> None:
+        slow = duration_ms > slow_ms
+        if not (slow or every):
+            return
+        fields = {
+            "duration_ms": round(duration_ms, 3),
+            "rows": None if cursor is None else cursor.rowcount,
+            "statement": " ".join(statement.split())[:STATEMENT_MAX],
+        }
+        if slow:
+            log.warning(SLOW_QUERY, **fields)
+        else:
+            log.debug(QUERY, **fields)
+
+    return report

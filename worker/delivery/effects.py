@@ -16,7 +16,7 @@ DOCUMENT_MAX = 16 * 1024 * 1024 - 16 * 1024
 
 
 class Document(BaseModel):
-    """A document in MongoDB: `class Receipt(Document, collection="receipts")`.
+    """A document in MongoDB: `class Receipt(Document, collection="receipts", indexes=("source",))`.
 
     Fields become BSON by their types: UUIDs as strings, aware times as dates. A document holds only what the lock
     on its guard row protects, so that its versions follow the order of commits.
@@ -24,13 +24,19 @@ class Document(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     collection: ClassVar[str]
+    indexes: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[list[type["Document"]]] = []
 
     id: UUID
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, collection: str = "", **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, collection: str = "", indexes: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.collection = collection or cls.collection
+        if not collection:
+            raise TypeError(f"{cls.__name__} names no collection: class {cls.__name__}(Document, collection=...)")
+        cls.collection = collection
+        cls.indexes = indexes
+        cls.kinds.append(cls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Ending:
 class Known:
     """What the ledger knew about the job before this try."""
 
+    id: UUID
     task: str
     task_id: str
     digest: bytes

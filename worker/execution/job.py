@@ -1,6 +1,6 @@
 """`@job`: a plain function, and what the runtime must know about it, as data."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import get_annotations
@@ -45,7 +45,8 @@ class Job(Generic[C, R]):
 
     `subject` is a template over the command's fields and `job_id`; without one the job is its own subject.
     `locks` names the rows that a command touches. `refuses` maps names of database constraints to rejections.
-    A job that does not `broadcast` has its result in no event.
+    `private` names fields of the result that are in no event, like `user.email`; a job that does not `broadcast`
+    has nothing of its result in an event.
     """
 
     name: str
@@ -53,7 +54,8 @@ class Job(Generic[C, R]):
     command: type[C]
     subject: str | None = None
     locks: Callable[[C], Iterable[Lock]] = _no_locks
-    refuses: Mapping[str, type[Rejected]] = field(default_factory=dict)
+    refuses: Mapping[str, Callable[[], Rejected]] = field(default_factory=dict)
+    private: Sequence[str] = ()
     broadcast: bool = True
     failures_max: int = 5
 
@@ -71,6 +73,22 @@ class Job(Generic[C, R]):
         template = self.subject or "jobs/{job_id}"
         return template.format_map({**command.__dict__, "job_id": job_id})
 
+    def broadcast_of(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the completion event carries of a result."""
+        if not self.broadcast:
+            return None
+        for path in self.private:
+            result = _without(result, path.split("."))
+        return result
+
+
+def _without(data: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
+    first, *rest = path
+    if first not in data:
+        return data
+    kept = {key: value for key, value in data.items() if key != first}
+    return kept | {first: _without(data[first], rest)} if rest else kept
+
 
 JOBS: Final[dict[str, Job[Any, Any]]] = {}
 """Every job that has been declared, by its task's name."""
@@ -81,7 +99,8 @@ def job(
     *,
     subject: str | None = None,
     locks: Callable[[Any], Iterable[Lock]] = _no_locks,
-    refuses: Mapping[str, type[Rejected]] | None = None,
+    refuses: Mapping[str, Callable[[], Rejected]] | None = None,
+    private: Sequence[str] = (),
     broadcast: bool = True,
 ) -> Callable[[Callable[[C, UnitOfWork], R]], Job[C, R]]:
     """Declare a job: `name` is its task, `<queue>.<verb>`; see `Job` for the rest.
@@ -91,7 +110,7 @@ def job(
 
     def declare(body: Callable[[C, UnitOfWork], R]) -> Job[C, R]:
         command = next(iter(get_annotations(body, eval_str=True).values()))
-        declared = Job(name, body, command, subject, locks, refuses or {}, broadcast)
+        declared = Job(name, body, command, subject, locks, refuses or {}, private, broadcast)
         if JOBS.setdefault(name, declared) is not declared:
             raise ValueError(f"two jobs are named {name}")
         return declared

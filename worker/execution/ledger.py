@@ -161,19 +161,7 @@ def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
         " WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
         (list(ids),),
     )
-    return {
-        row.id: Known(
-            row.task,
-            row.task_id,
-            row.digest,
-            Outcome(row.state),
-            row.data or {},
-            row.attempts,
-            row.failures,
-            row.deadline,
-        )
-        for row in rows
-    }
+    return {row.id: Known(**row._asdict() | {"state": Outcome(row.state), "data": row.data or {}}) for row in rows}
 
 
 def _decide(attempt: Attempt, task: str, known: Known | None, standing: dict[UUID, Attempt], now: datetime) -> None:

@@ -40,12 +40,12 @@ def owed_by(job: Job[Any, Any], attempt: Attempt, now: datetime) -> Iterator[Owe
 
 def _event(job: Job[Any, Any], attempt: Attempt, subject: str, now: datetime) -> str:
     ending = attempt.ended
-    silent = ending.outcome is Outcome.SUCCEEDED and not job.broadcast
+    succeeded = ending.outcome is Outcome.SUCCEEDED
     return completion_event(
         kind=f"{job.name}.{ending.outcome}",
         subject=subject,
         time=now,
-        data=None if silent else ending.data,
+        data=job.broadcast_of(ending.data) if succeeded else ending.data,
         job_id=attempt.job_id,
         task_id=printable(attempt.message.task_id),
         traceparent=traceparent(attempt.message.headers),

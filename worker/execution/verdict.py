@@ -34,7 +34,7 @@ def judge(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
 def _refused(error: IntegrityError, job: Job[Any, Any]) -> Rejected | None:
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
     rejection = job.refuses.get(constraint or "")
-    return rejection(f"refused by {constraint}") if rejection else None
+    return rejection() if rejection else None
 
 
 def _failed(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:

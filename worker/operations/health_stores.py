@@ -1,6 +1,7 @@
 """What is asked of each store: is it there, new enough, writable, migrated, durable."""
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -80,10 +81,10 @@ def heads(scripts: Path | None = None) -> set[str]:
     return set(ScriptDirectory(scripts).get_heads())
 
 
-def _at_least(name: str, found: str, major: int, minor: int = 0) -> str:
+def at_least(name: str, found: str, major: int, minor: int = 0) -> str:
     """Return what was found; raise `Unmet` when it is older than `major.minor`."""
-    numbers = [int(part) for part in (*found.split(".")[:2], "0")[:2]]
-    if numbers < [major, minor]:
+    first, second, *_ = (*re.findall(r"\d+", found), "0")
+    if (int(first), int(second)) < (major, minor):
         raise Unmet(f"{name} {found} is older than {major}.{minor}")
     return f"{name} {found}"
 
@@ -118,7 +119,7 @@ def _ask_postgres(scripts: Path | None, durable: Severity) -> tuple[Look, ...]:
 
 def _postgres_version(connection: Connection) -> str:
     found = str(connection.scalar(text("SELECT current_setting('server_version_num')::int / 10000")))
-    return _at_least("PostgreSQL", found, 15)
+    return at_least("PostgreSQL", found, 15)
 
 
 def _postgres_writable(connection: Connection) -> str:
@@ -168,7 +169,7 @@ def _ask_mongo(durable: Severity) -> tuple[Look, ...]:
 
 
 def _mongo_version(documents: Database[Json]) -> str:
-    return _at_least("MongoDB", documents.client.server_info()["version"], 6)
+    return at_least("MongoDB", documents.client.server_info()["version"], 6)
 
 
 def _mongo_writable(documents: Database[Json]) -> str:
@@ -205,7 +206,7 @@ def _ask_redis(durable: Severity) -> tuple[Look, ...]:
 
 
 def _redis_version(client: Redis) -> str:
-    return _at_least("Redis", str(_info(client, "server")["redis_version"]), 6, 2)
+    return at_least("Redis", str(_info(client, "server")["redis_version"]), 6, 2)
 
 
 def _redis_writable(client: Redis) -> str:

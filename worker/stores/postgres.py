@@ -75,6 +75,8 @@ def _session(settings: Settings) -> str:
         "lock_timeout": _ms(settings.frozen_timeout_s),
         "idle_in_transaction_session_timeout": _ms(settings.frozen_timeout_s),
         "timezone": "UTC",
+        # By default a user named trivet would find the schema trivet before public, and any other would not.
+        "search_path": "public",
     }
     return " ".join(f"-c {name}={value}" for name, value in wanted.items())
 
@@ -106,9 +108,7 @@ def _time_queries(engine: Engine, slow_ms: float) -> None:
     clock = time.perf_counter
 
     @event.listens_for(engine, "before_cursor_execute")
-    def start(
-        _conn: object, _cursor: object, _sql: str, _values: object, context: Any, _many: object
-    ) -> None:
+    def start(_conn: object, _cursor: object, _sql: str, _values: object, context: Any, _many: object) -> None:
         context.trivet_started = clock()
 
     @event.listens_for(engine, "after_cursor_execute")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from worker.operations import embedded
 
@@ -56,7 +56,7 @@ def status(
     if as_json:
         print(json.dumps([dataclasses.asdict(server) for server in servers], default=str, indent=2))
     else:
-        Console(soft_wrap=True).print(_table(servers))
+        Console().print(_table(servers))
 
 
 def env(folder: Folder = embedded.FOLDER) -> None:
@@ -69,7 +69,8 @@ def env(folder: Folder = embedded.FOLDER) -> None:
 
 
 def _table(servers: list[embedded.ServerStatus]) -> Table:
-    table = Table("server", "version", "pid", "port", "data folder", "up")
+    path = Column("data folder", overflow="fold")
+    table = Table("server", "version", "pid", "port", path, "up")
     for server in servers:
         facts = (server.server, server.version, server.pid, server.port, server.data)
         cells = ["-" if fact is None else str(fact) for fact in facts]

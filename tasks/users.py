@@ -1,0 +1,86 @@
+"""Users: create them; the document that others read is a projection of the row."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import Field
+
+from tasks.model import User
+from worker import Command, Document, Rejected, Result, UnitOfWork, job
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Email = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$")]
+
+
+class EmailTaken(Rejected):
+    """Another user has this email address."""
+
+    code = "email_taken"
+
+    def __init__(self) -> None:
+        super().__init__("another user has this email address", field="email")
+
+
+class UserDocument(Document, collection="users"):
+    """The projection of a user's row."""
+
+    name: str
+    email: str
+    active: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        """The user as it is now."""
+        return cls(id=user.id, name=user.name, email=user.email, active=user.active, created_at=user.created_at)
+
+
+class UserView(Result):
+    """A user as results show it."""
+
+    id: UUID
+    name: str
+    email: str
+    active: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        """The user as it is now."""
+        return cls(id=user.id, name=user.name, email=user.email, active=user.active, created_at=user.created_at)
+
+
+class CreateUser(Command):
+    """Create a user."""
+
+    name: Name
+    email: Email
+
+
+class UserCreated(Result):
+    """The new user, and the posts that were created with it."""
+
+    user: UserView
+    posts: list[UUID]
+
+
+@job(
+    "users.create",
+    subject="users/{job_id}",
+    refuses={"users_email_key": EmailTaken},
+    private=["user.email"],
+)
+def create(command: CreateUser, work: UnitOfWork) -> UserCreated:
+    """Insert the user under the job's own id, and project it."""
+    user = User(
+        id=work.job_id,
+        name=command.name,
+        email=command.email,
+        active=True,
+        created_at=work.now,
+        updated_at=work.now,
+    )
+    work.session.add(user)
+    work.store(UserDocument.of(user))
+    return UserCreated(user=UserView.of(user), posts=[])

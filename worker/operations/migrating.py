@@ -1,0 +1,69 @@
+"""Bring the database to the newest revision, and MongoDB's indexes to what the documents declare."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+import migrations
+from worker.delivery.effects import Document
+from worker.stores.resources import Resources
+from worker.stores.schema import SCHEMA
+
+_ONE_AT_A_TIME: Final = 0x7472_6D67  # the key of the advisory lock of whoever migrates
+
+
+def migrate(given: Resources) -> tuple[str | None, str | None]:
+    """Run all migrations that are due; returns the revisions before and after.
+
+    Two that migrate at the same time wait for each other. The document classes must have been imported.
+    """
+    with given.engine.connect() as connection:
+        connection.exec_driver_sql("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        connection.exec_driver_sql("SET lock_timeout = 0")
+        connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_ONE_AT_A_TIME,))
+        connection.commit()
+        try:
+            before = revision(connection)
+            command.upgrade(alembic_config(connection), "head")
+            after = revision(connection)
+        finally:
+            connection.rollback()
+            connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (_ONE_AT_A_TIME,))
+            connection.commit()
+            connection.invalidate()  # its settings are not for the pool
+    index_documents(given)
+    return before, after
+
+
+def index_documents(given: Resources) -> None:
+    """Create the indexes that the document classes declare; those that exist stay."""
+    for kind in Document.kinds:
+        for field in kind.indexes:
+            given.documents[kind.collection].create_index(field)
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision that the database is at, or None before the first."""
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    current = context.get_current_revision()
+    connection.commit()
+    return current
+
+
+def newest_revision() -> str | None:
+    """The revision that this code needs."""
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, without a file: the scripts lie in the package `migrations`."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    config.attributes["connection"] = connection
+    return config

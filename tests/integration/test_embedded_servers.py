@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 import signal
-import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psycopg
@@ -28,6 +29,10 @@ from worker.operations.embedded import MissingLibrary, Place, ProgramNotFound, S
 from worker.operations.embedded.programs import WHEELS, find_program
 
 TRIVET = "import sys; from worker.operations.cli import main; sys.argv[0] = 'trivet'; main()"
+
+
+class Rude(socketserver.TCPServer):
+    allow_reuse_address = True
 
 
 @pytest.fixture
@@ -64,6 +69,17 @@ def until(law: Callable[[], bool], timeout_s: float = 10) -> bool:
     while not law() and time.monotonic() < deadline:
         time.sleep(0.02)
     return law()
+
+
+@contextmanager
+def somebody_else_on(port: int) -> Iterator[None]:
+    """A server that hangs up on whoever calls."""
+    with Rude(("127.0.0.1", port), socketserver.BaseRequestHandler) as server:
+        serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        yield
+        server.shutdown()
+        serving.join()
 
 
 def write_everywhere(urls: Urls) -> None:
@@ -211,9 +227,9 @@ def test_a_port_that_somebody_took_is_replaced_and_the_data_stays(own_servers: S
     taken = [server.port for server in own_servers.servers]
     own_servers.stop()
 
-    with ExitStack() as sockets:
+    with ExitStack() as others:
         for port in taken:
-            sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            others.enter_context(somebody_else_on(port))
         own_servers.start()
 
     assert not set(taken) & {server.port for server in own_servers.servers}

@@ -160,11 +160,16 @@ def above_debug() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+def about(logs: list[Any], part: str) -> list[Any]:
+    """The events of statements with this part; SQLAlchemy asks the server a few things of its own."""
+    return [log for log in logs if part in log["statement"]]
+
+
 def test_query_logs_hold_no_values(engine: Open) -> None:
     with capture_logs() as logs:
         ask(engine(), "SELECT :value ||\n  'x'", value="canary")
 
-    [log] = [log for log in logs if "||" in log["statement"]]
+    [log] = about(logs, "||")
     assert log.pop("duration_ms") >= 0
     assert log == {
         "event": "query",
@@ -178,7 +183,7 @@ def test_a_slow_query_is_warned_about(engine: Open, above_debug: None) -> None:
     with capture_logs() as logs:
         ask(engine(slow_query_ms=20), "SELECT 'slow' FROM pg_sleep(0.03)")
 
-    [log] = logs
+    [log] = about(logs, "pg_sleep")
     assert (log["event"], log["log_level"]) == ("query.slow", "warning")
     assert log["duration_ms"] > 20
 
@@ -189,7 +194,7 @@ def test_a_query_that_ran_into_its_timeout_is_warned_about_too(engine: Open, abo
         with pytest.raises(DBAPIError):
             connection.execute(text("SELECT pg_sleep(10)"))
 
-    assert [log["event"] for log in logs] == ["query.slow"]
+    assert [log["event"] for log in about(logs, "pg_sleep")] == ["query.slow"]
 
 
 def test_a_quick_query_is_not_worth_a_word_above_debug(engine: Open, above_debug: None) -> None:

@@ -29,11 +29,8 @@ class Document(BaseModel):
 
     id: UUID
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, *, collection: str = "", indexes: tuple[str, ...] = (), **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if not collection:
-            raise TypeError(f"{cls.__name__} names no collection: class {cls.__name__}(Document, collection=...)")
+    def __init_subclass__(cls, *, collection: str, indexes: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         cls.collection = collection
         cls.indexes = indexes
         cls.kinds.append(cls)

@@ -16,7 +16,7 @@ GUARD = str(Path(__file__).with_name("guard.py"))
 Guard = subprocess.Popen[str]
 
 
-def launch(  # noqa: PLR0913 - what a process is made of
+def launch(
     command: list[str], *, data: Path, log: Path, user: User, stops: Steps, bound: bool
 ) -> tuple[int, Guard | None]:
     """Start a server and return its pid, and its guard when it is bound to this process."""

@@ -30,6 +30,14 @@ def make_app() -> App:
 
 app = make_app()
 
+QUEUES = tuple(route["queue"] for route in app.conf.task_routes.values())
+"""Every queue that jobs are routed to."""
+
+
+@signals.setup_logging.connect
+def _leave_logs_alone(**_: Any) -> None:
+    """Keep Celery from configuring logs: that is done where the process starts."""
+
 
 @signals.worker_init.connect
 def _share(**_: Any) -> None:

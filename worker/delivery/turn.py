@@ -109,7 +109,7 @@ def _in_order(due: Sequence[Due], wrong: Mapping[int, documents.Wrong]) -> Itera
             yield row
 
 
-def _settle(  # noqa: PLR0913, PLR0917 - the end of a lane needs all that the lane had
+def _settle(
     connection: Connection,
     due: Sequence[Due],
     done: Sequence[Due],

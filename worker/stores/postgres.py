@@ -106,7 +106,7 @@ def _timed_cursor(slow_ms: float) -> type[Cursor[TupleRow]]:
     """Make cursors that log their queries: each at level debug, a slow one as a warning, none with its values.
 
     This is on the hot path, and costs two clock readings and a comparison unless there is something to log.
-    (SQLAlchemy's own events around a query cost a sixth of a small one.) Server-side cursors are not timed.
+    (SQLAlchemy's own events around a query cost a seventh of a small one.) Server-side cursors are not timed.
     """
     report = _reporter(slow_ms)
     clock = time.perf_counter

@@ -1,9 +1,16 @@
-"""The names that a job module may use."""
+"""The names that a job module may use.
 
-from worker.delivery.effects import Document
-from worker.errors import InvalidPayload, NotFound, Rejected, Unavailable
-from worker.execution.job import Command, Job, MinorUnits, Result, job
-from worker.execution.unit_of_work import UnitOfWork
+They are imported when they are first asked for: a process that only wants a setting does not wait for an ORM.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from worker.delivery.effects import Document
+    from worker.errors import InvalidPayload, NotFound, Rejected, Unavailable
+    from worker.execution.job import Command, Job, MinorUnits, Result, job
+    from worker.execution.unit_of_work import UnitOfWork
 
 __all__ = [
     "Command",
@@ -18,3 +25,18 @@ __all__ = [
     "UnitOfWork",
     "job",
 ]
+
+_HOMES: Final = {
+    "Document": "delivery.effects",
+    "InvalidPayload": "errors",
+    "NotFound": "errors",
+    "Rejected": "errors",
+    "Unavailable": "errors",
+    "UnitOfWork": "execution.unit_of_work",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"worker.{_HOMES.get(name, 'execution.job')}"), name)

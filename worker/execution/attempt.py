@@ -52,7 +52,7 @@ class Known:
     deadline: datetime
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
     """A message, what could be read of it, and what became of it.
 

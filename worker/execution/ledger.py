@@ -85,6 +85,8 @@ def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> dat
 
 def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequence[str]) -> None:
     """Write what became of the jobs that this batch ran; `subjects` are their events' subjects."""
+    if not attempts:
+        return
     rows = list(zip(attempts, (attempt.ended for attempt in attempts), subjects, strict=True))
     connection.exec_driver_sql(
         """

@@ -2,7 +2,13 @@ import logging
 
 import structlog
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.jobs", "tests.fixtures.nodes"]
+# In the order of their imports: pytest rewrites the asserts of a plugin before anything else imports it.
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.nodes",
+    "tests.fixtures.jobs",
+    "tests.fixtures.crashes",
+]
 
 # What went wrong is told by warnings; every query of every test is too much to read.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

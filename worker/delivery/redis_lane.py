@@ -94,7 +94,7 @@ def _queue(pipe: Pipeline, row: Due) -> Iterator[object]:
     for key in effects.get("forget", ()):
         yield pipe.delete(key)
     for task_id, meta in effects.get("results", ()):
-        yield pipe.setex(RESULT_KEY + task_id, RESULT_TTL_S, meta)
+        yield pipe.set(RESULT_KEY + task_id, meta, ex=RESULT_TTL_S)
         yield pipe.publish(RESULT_KEY + task_id, meta)
     for channel, message in effects.get("publish", ()):
         yield pipe.publish(channel, message)

@@ -69,7 +69,7 @@ class PoolProcess:
     def _deliver(self) -> Turn:
         try:
             return deliver(self._given, self._node)
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - the batch has committed, and must not look as if it had failed
             # Nothing is lost: what is owed stays in the outbox, and the next turn finds it.
             _log_unless_away("delivery.failed", error)
             return Turn()
@@ -93,7 +93,7 @@ class PoolProcess:
             return 0
 
 
-def _log_unless_away(event: str, error: SQLAlchemyError) -> None:
+def _log_unless_away(event: str, error: Exception) -> None:
     if classify(error) is Trouble.AWAY:
         _log.warning("store.away", error=f"PostgreSQL: {error}")
     else:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import psycopg
 
+from worker.operations.embedded import processes
 from worker.operations.embedded.errors import ProgramNotFound, ServerFailed
 from worker.operations.embedded.place import Place
 from worker.operations.embedded.ports import LOCALHOST
@@ -59,6 +60,9 @@ class PostgreSQL(Server):
     def _prepare(self) -> None:
         if not self.data.exists():
             self._initdb()
+        # Sessions of a killed server that are busy computing have not noticed, and hold its shared memory.
+        for session in processes.inside(self.executable, self.data):
+            processes.end(session, ((signal.SIGQUIT, 1),))
         # Nothing runs on this data, or it would have been found. After a restart of the machine the pid in
         # a killed server's file may be somebody else's, and PostgreSQL would refuse to start.
         (self.data / "postmaster.pid").unlink(missing_ok=True)

@@ -90,7 +90,7 @@ class Server:
 
     def kill(self) -> None:
         """Kill the server (SIGKILL), and wait until nothing of it is left that hinders a restart."""
-        self._end(((signal.SIGKILL, 10),))
+        self._end(((signal.SIGKILL, 2),))
 
     def look(self) -> bool:
         """Take note of the server that runs on this data, whoever started it; False when none does."""

@@ -12,8 +12,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
 from worker.delivery.effects import DocumentChange
 from worker.errors import StoreUnavailable
 
-NEWER_EXISTS: Final = 11000
-"""The upsert's filter asks for an older version; a duplicate key means that there is none to replace."""
+DUPLICATE_KEY: Final = 11000
 
 NEVER: Final = {2, 9, 14, 52, 56, 57, 121, 10334, 17419, 17420}
 """Error codes of writes that no repetition helps: bad values and field names, validation, size."""
@@ -71,10 +70,15 @@ def _write_collection(
 
 
 def _judge(details: Mapping[str, Any], changes: Sequence[tuple[Version, DocumentChange]]) -> dict[Version, Wrong]:
-    errors = [error for error in details["writeErrors"] if error["code"] != NEWER_EXISTS]
+    errors = [error for error in details["writeErrors"] if not _newer_exists(error)]
     if details["writeConcernErrors"] or any(error["code"] in TROUBLE for error in errors):
         raise StoreUnavailable(f"MongoDB: {details['writeConcernErrors'] or errors[0]['errmsg']}")
     return {changes[error["index"]][0]: (error["errmsg"], error["code"] in NEVER) for error in errors}
+
+
+def _newer_exists(error: Mapping[str, Any]) -> bool:
+    """The upsert asks for an older version: when `_id` is taken nevertheless, what is there is as new."""
+    return error["code"] == DUPLICATE_KEY and set(error.get("keyPattern", ())) == {"_id"}
 
 
 def _isolate(

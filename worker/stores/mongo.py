@@ -39,6 +39,9 @@ def open_mongo(settings: Settings) -> MongoClient[Json]:
             retryWrites=True,
             retryReads=True,
             serverSelectionTimeoutMS=SELECTION_TIMEOUT_S * 1_000,
+            # A monitor that polls looks again at once when an operation asks; one that streams may hang in its
+            # question for ten seconds while the server is back.
+            serverMonitoringMode="poll",
             connectTimeoutMS=2_000,
             socketTimeoutMS=SOCKET_TIMEOUT_S * 1_000,
             waitQueueTimeoutMS=SELECTION_TIMEOUT_S * 1_000,

@@ -7,7 +7,7 @@ import typer
 
 from worker.errors import TrivetError
 
-COMMANDS = ("dev", "worker", "migrate", "check")
+COMMANDS = ("dev", "worker", "migrate", "check", "enqueue", "jobs")
 """The modules of this package; each registers itself on the `app` that it is given."""
 
 app = typer.Typer(

@@ -11,6 +11,7 @@ CURRENCIES: Final = ("EUR", "USD", "JPY")
 OPENING_MAX: Final = 500_000
 AMOUNT_MAX: Final = 20_000
 BEYOND_ALL_FUNDS: Final = 10**12
+FUNDED_SHARE: Final = 0.85
 POPULAR: Final = 3
 POPULAR_SHARE: Final = 0.3
 FIRST_NAMES: Final = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia", "Ken", "Frances", "Leslie", "Margaret")
@@ -74,11 +75,11 @@ def invalid_deposit(plan: Plan) -> Planned:
 
 
 def transfer(plan: Plan) -> Planned:
-    """Money moves: at most what is left of the opening balance of its source, so that the order does not matter."""
+    """Money moves: from what is left of the opening balance of its source, so that the order does not matter."""
     source, target = _pair(plan)
-    amount = min(_amount(plan), plan.funds[source])
-    if not amount:
+    if not plan.funds[source]:
         return deposit(plan)
+    amount = plan.random.randint(1, max(1, plan.funds[source] // 4))
     plan.funds[source] -= amount
     plan.balances[source] -= amount
     plan.balances[target] += amount
@@ -115,7 +116,7 @@ def invalid_transfer(plan: Plan) -> Planned:
 
 def open_account(plan: Plan, currency: str) -> Planned:
     """An account in this currency, with its opening balance to spend."""
-    funds = plan.random.choice((0, plan.random.randint(1, OPENING_MAX), plan.random.randint(1, OPENING_MAX)))
+    funds = plan.random.randint(1, OPENING_MAX) if plan.random.random() < FUNDED_SHARE else 0
     payload = {"owner_id": str(_owner(plan)), "currency": currency, "opening_balance": funds}
     planned = plan.job("accounts.open", payload)
     account = planned.message.job_id

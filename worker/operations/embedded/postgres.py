@@ -1,5 +1,6 @@
 """PostgreSQL: a database `trivet` that belongs to the user `trivet`."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -42,6 +43,11 @@ class PostgreSQL(Server):
     def _password_file(self) -> Path:
         return self.place.home / "postgres.password"
 
+    @property
+    def _cluster(self) -> str:
+        """The name in the titles of all its processes; it tells them from any other PostgreSQL's."""
+        return "trivet-" + hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
+
     def _url_of(self, database: str) -> str:
         password = self._password_file.read_text().strip()
         return f"postgresql://trivet:{password}@{LOCALHOST}:{self.port}/{database}"
@@ -61,7 +67,7 @@ class PostgreSQL(Server):
         if not self.data.exists():
             self._initdb()
         # Sessions of a killed server that are busy computing have not noticed, and hold its shared memory.
-        for session in processes.inside(self.executable, self.data):
+        for session in processes.titled(f"postgres: {self._cluster}: "):
             processes.end(session, ((signal.SIGQUIT, 1),))
         # Nothing runs on this data, or it would have been found. After a restart of the machine the pid in
         # a killed server's file may be somebody else's, and PostgreSQL would refuse to start.
@@ -69,6 +75,7 @@ class PostgreSQL(Server):
 
     def _command(self) -> list[str]:
         settings = {
+            "cluster_name": self._cluster,
             "listen_addresses": LOCALHOST,
             "unix_socket_directories": "",
             "max_connections": "200",

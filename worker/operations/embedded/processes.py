@@ -56,22 +56,9 @@ def find(program: str, data: Path) -> Process | None:
     return next((process for process in ours.values() if process.parent not in ours), None)
 
 
-def inside(program: str, data: Path) -> list[Process]:
-    """Return what works in this data folder under the program's name (`postgres: checkpointer`)."""
-    return [
-        process
-        for process in everything()
-        if process.command
-        and Path(process.command[0].partition(":")[0]).name == program
-        and _working_folder(process) == data
-    ]
-
-
-def _working_folder(process: Process) -> Path | None:
-    try:
-        return (PROC / str(process.pid) / "cwd").readlink()
-    except OSError:  # it has gone, or (root without CAP_SYS_PTRACE, as in a container) it is not for us to see
-        return None
+def titled(title: str) -> list[Process]:
+    """Return the processes that gave themselves a title which begins so (`postgres: <cluster>: `)."""
+    return [process for process in everything() if process.command and process.command[0].startswith(title)]
 
 
 def children(process: Process) -> list[Process]:

@@ -103,12 +103,15 @@ class Server:
         """Take over the server that runs on this data when it is in good health; end it when it is not."""
         if not self.look() or self._process is None:
             return False
-        if not orphaned(self._process):
-            with suppress(ServerFailed):
-                self.wait_ready(ADOPT_TIMEOUT_S)
-                return True
-        self.stop()
-        return False
+        if orphaned(self._process):
+            self.stop()
+            return False
+        try:
+            self.wait_ready(ADOPT_TIMEOUT_S)
+        except ServerFailed:  # frozen, or broken
+            self.kill()
+            return False
+        return True
 
     def answers(self) -> bool:
         """Tell whether the port answers, and as the server of this very data folder."""

@@ -107,7 +107,7 @@ def _one_object(job: Job[Any, Any], payload: bytes) -> bytes:
     except (ValueError, RecursionError) as error:
         raise NotSent(f"{job.name} was not sent: its JSON cannot be read: {error}; {_takes(job)}") from error
     if not isinstance(found, dict):
-        raise NotSent(f"{job.name} was not sent: its JSON is {type(found).__name__}, not an object; {_takes(job)}")
+        raise NotSent(f"{job.name} was not sent: its JSON is not an object in {{}}; {_takes(job)}")
     return payload
 
 

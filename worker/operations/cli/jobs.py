@@ -116,6 +116,7 @@ def _table(found: Sequence[Listed], now: datetime) -> Table:
         Column("task", overflow="fold"),
         Column("state"),
         box=SIMPLE_HEAD,
+        show_edge=False,
         padding=(0, 1, 0, 0),
     )
     for job in found:
@@ -170,7 +171,9 @@ def _facts(story: Story, now: datetime) -> Table:
 
 
 def _owes(owes: Sequence[Owed], now: datetime) -> Table:
-    table = Table("lane", Column("what", overflow="fold"), "since", "tried", "state", box=SIMPLE_HEAD)
+    table = Table(
+        "lane", Column("what", overflow="fold"), "since", "tried", "state", box=SIMPLE_HEAD, show_edge=False
+    )
     for owed in owes:
         effects = [f"{kind} {count}" for kind, count in owed.effects.items()]
         what = [*owed.documents, *effects, *([f"event {owed.event}"] if owed.event else [])]
@@ -190,14 +193,16 @@ def _waits(owed: Owed, now: datetime) -> Text:
 
 
 def _history(story: Story) -> Table:
-    table = Table("at (UTC)", Column("error", overflow="fold"), box=SIMPLE_HEAD)
+    table = Table("at (UTC)", Column("error", overflow="fold"), box=SIMPLE_HEAD, show_edge=False)
     for failure in story.history:
         table.add_row(f"{failure.at:%Y-%m-%d %H:%M:%S}", Text(failure.error.strip().splitlines()[-1]))
     return table
 
 
 def _conflicts(story: Story) -> Table:
-    table = Table("at (UTC)", Column("task id", overflow="fold"), "SHA-256 of the payload", box=SIMPLE_HEAD)
+    table = Table(
+        "at (UTC)", Column("task id", overflow="fold"), "SHA-256 of the payload", box=SIMPLE_HEAD, show_edge=False
+    )
     for conflict in story.conflicts:
         table.add_row(f"{conflict.seen_at:%Y-%m-%d %H:%M:%S}", Text(conflict.task_id), f"{conflict.digest[:16]}…")
     return table

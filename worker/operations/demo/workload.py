@@ -7,6 +7,7 @@ there is.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any, Final
 from uuid import UUID
@@ -77,12 +78,12 @@ class Workload:
     repeats: int
     conflicts: int
 
-    @property
+    @cached_property
     def answers(self) -> list[str]:
         """The task ids whose results were asked for: one for each repeat."""
         return [message.task_id for message in self.messages if message.want_result]
 
-    @property
+    @cached_property
     def messages(self) -> list[Message]:
         """All messages, in the order of sending."""
         return [message for phase in self.phases for message in phase.messages]

@@ -1,0 +1,104 @@
+"""The demo from the first server to the last check."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from worker.operations.demo.books import Books, read_books
+from worker.operations.demo.errors import DemoFailed
+from worker.operations.demo.planning import plan_workload
+from worker.operations.demo.sending import plain_client, send
+from worker.operations.demo.showing import Show
+from worker.operations.demo.stores import Stores, fresh_databases
+from worker.operations.demo.summary import Summary, Times
+from worker.operations.demo.watching import Watch
+from worker.operations.demo.workload import Workload
+from worker.operations.embedded import Urls, running_servers
+from worker.operations.programs import GRACE_S, Program, Running, trivet
+
+EVENTS_MAXLEN_MIN: Final = 100_000
+
+Environment = Mapping[str, str]
+
+
+def run_demo(jobs: int, seed: int, folder: Path, show: Show) -> Summary:
+    """Run a workload on the servers of this folder, in databases made for it, and check what it came to.
+
+    Raises `DemoFailed` when there is nothing to sum up: the worker died, or stopped making progress.
+    """
+    began = time.monotonic()
+    workload = plan_workload(jobs, seed)
+    with ExitStack() as opened:
+        with show.step("start PostgreSQL, MongoDB and Redis"):
+            urls = opened.enter_context(fresh_databases(opened.enter_context(running_servers(folder))))
+        environment = _environment(urls, workload)
+        with show.step("migrate a database for the demo"):
+            _migrate(environment)
+        books, working_s = _work(workload, urls, opened, environment, folder / "demo-worker.log", show)
+        with show.step("stop the worker and the servers"):
+            opened.close()
+    return Summary.of(seed, workload, books, Times(working_s, time.monotonic() - began))
+
+
+def _work(
+    workload: Workload, urls: Urls, opened: ExitStack, environment: Environment, log: Path, show: Show
+) -> tuple[Books, float]:
+    """Let a worker do the workload; returns what it left, and the seconds from the first message to quiet."""
+    stores = opened.enter_context(Stores.open(urls))
+    worker = opened.enter_context(_worker(environment, log))
+    began = time.monotonic()
+    with show.bar(len(workload.jobs)) as bar:
+        _send_phases(workload, urls, Watch(stores, workload, worker, log, bar.show), bar.name)
+    working_s = time.monotonic() - began
+    worker.ask_to_end()  # it does so while the books are read
+    with show.step("read and check what the stores hold"):
+        return read_books(stores), working_s
+
+
+def _send_phases(workload: Workload, urls: Urls, watch: Watch, name: Callable[[str], None]) -> None:
+    """Send phase after phase, each when the jobs of the one before have ended."""
+    sent: set[UUID] = set()
+    with plain_client(urls.redis) as client:
+        for phase in workload.phases:
+            name(phase.name)
+            send(client, phase.messages, watch.glance)
+            sent |= {message.job_id for message in phase.messages}
+            watch.until_ended(len(sent))
+        watch.until_quiet()
+
+
+@contextmanager
+def _worker(environment: Environment, log: Path) -> Iterator[Running]:
+    with log.open("wb") as output:
+        worker = Program("worker", trivet("worker"), environment).start(output)
+    try:
+        yield worker
+    finally:
+        clean = worker.end()
+    if not clean:
+        raise DemoFailed(f"the worker did not end within {GRACE_S:.0f} s of being told to; see {log}")
+
+
+def _migrate(environment: Environment) -> None:
+    ran = subprocess.run(
+        trivet("migrate"), env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if ran.returncode:
+        raise DemoFailed(f"the migration failed:\n{ran.stderr.strip()}")
+
+
+def _environment(urls: Urls, workload: Workload) -> Environment:
+    """The settings of the demo's own processes; what else is set counts for them too."""
+    # Each message may have an event, and the stream is to hold them all when they are counted.
+    maxlen = max(EVENTS_MAXLEN_MIN, 2 * len(workload.messages))
+    return {
+        **urls.environment(),
+        "TRIVET_ENV": "development",
+        "TRIVET_EVENTS_MAXLEN": str(maxlen),
+        "TRIVET_METRICS_PORT": "",  # a worker of the user's may have the one that is set
+    }

@@ -15,7 +15,7 @@ from worker.delivery.redis_lane import redis_trouble
 from worker.errors import IdempotencyConflict, Outcome, StoreUnavailable
 from worker.execution.attempt import Attempt
 from worker.execution.job import JOBS
-from worker.operations.jobs import Story, tell
+from worker.operations.jobs import Conflict, Story, tell
 
 LOOK_EVERY_S: Final = 0.25
 """How often the ledger is asked, while no event comes."""
@@ -75,7 +75,7 @@ def _look_up(engine: Engine, attempt: Attempt) -> Event | None:
     for conflict in story.conflicts:
         if conflict.digest == attempt.digest.hex():
             refused = IdempotencyConflict(f"job {story.id} has another payload or task")
-            return _event(story, Outcome.REJECTED, refused.data, conflict.digest)
+            return _event(story, Outcome.REJECTED, refused.data, conflict)
     if not story.state.ended or story.owes_event or story.digest != attempt.digest.hex():
         return None
     data = story.data or {}
@@ -83,15 +83,17 @@ def _look_up(engine: Engine, attempt: Attempt) -> Event | None:
     return _event(story, story.state, JOBS[story.task].broadcast_of(data) if succeeded else data)
 
 
-def _event(story: Story, outcome: Outcome, data: Mapping[str, Any] | None, distinction: str = "") -> Event:
+def _event(
+    story: Story, outcome: Outcome, data: Mapping[str, Any] | None, refused: Conflict | None = None
+) -> Event:
     text = completion_event(
         kind=f"{story.task}.{outcome}",
-        subject=f"jobs/{story.id}" if distinction else str(story.subject),
-        time=story.ended_at or story.first_seen,
+        subject=f"jobs/{story.id}" if refused else str(story.subject),
+        time=refused.seen_at if refused else story.ended_at or story.first_seen,
         data=data,
         job_id=story.id,
-        task_id=story.task_id,
-        distinction=distinction,
+        task_id=refused.task_id if refused else story.task_id,
+        distinction=refused.digest if refused else "",
     )
     event: Event = orjson.loads(text)
     return event

@@ -28,6 +28,12 @@ class Resources:
         """Make the clients; each connects when it is first used, so that a store may be away now."""
         return cls(settings, open_engine(settings), open_mongo(settings), open_redis(settings))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def documents(self) -> Database[dict[str, Any]]:
         """The MongoDB database of the projections."""

@@ -12,7 +12,6 @@ import orjson
 import typer
 from redis import Redis
 from rich.console import Console
-from rich.json import JSON
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -24,7 +23,7 @@ from worker.execution.job import JOBS, Job
 from worker.execution.reading import read
 from worker.messages import Message
 from worker.operations.awaiting import Event, listening, wait_for_event
-from worker.operations.cli.jobs import COLOURS
+from worker.operations.cli.jobs import COLOURS, pretty_json
 from worker.operations.logs import configure_logs
 from worker.settings import Settings, read_settings
 from worker.stores.postgres import open_engine
@@ -158,5 +157,5 @@ def _shown(event: Event) -> Table:
     for name, attribute in (("job", "jobid"), ("subject", "subject"), ("time", "time"), ("sequence", "sequence")):
         if attribute in event:
             facts.add_row(name, Text(str(event[attribute])))
-    facts.add_row("data", JSON.from_data(event["data"], indent=2))
+    facts.add_row("data", pretty_json(event["data"]))
     return facts

@@ -90,6 +90,13 @@ def ls(
         Console().print(_table(found, datetime.now(UTC)))
 
 
+def pretty_json(data: Any) -> Text:
+    """JSON in colours that is wrapped, not cut, where a line is too long."""
+    text = JSON.from_data(data, indent=2).text
+    text.no_wrap, text.overflow = False, "fold"
+    return text
+
+
 def _engine() -> Engine:
     settings = read_settings()
     configure_logs(settings, role="jobs")
@@ -155,7 +162,8 @@ def _facts(story: Story, now: datetime) -> Table:
     facts.add_row("state", Text(story.state, style=f"bold {COLOURS[story.state]}"))
     if story.subject:
         facts.add_row("subject", Text(story.subject))
-    facts.add_row("attempts", f"{story.attempts}, of which its own code failed {story.failures}")
+    failed = f", in {story.failures} its own code failed" if story.failures else ""
+    facts.add_row("attempts", f"{story.attempts}{failed}")
     facts.add_row("first seen", _time(story.first_seen, now))
     if not story.state.ended:
         facts.add_row("deadline", _time(story.deadline, now))
@@ -164,7 +172,7 @@ def _facts(story: Story, now: datetime) -> Table:
     if story.ended_at:
         facts.add_row("ended", _time(story.ended_at, now))
     if story.data is not None:
-        facts.add_row("result" if story.state is Outcome.SUCCEEDED else "reason", _json(story.data))
+        facts.add_row("result" if story.state is Outcome.SUCCEEDED else "reason", pretty_json(story.data))
     if story.last_error:
         facts.add_row("last error", Text(story.last_error.strip()))
     return facts
@@ -200,16 +208,10 @@ def _history(story: Story) -> Table:
 
 
 def _conflicts(story: Story) -> Table:
-    table = Table(
-        "at (UTC)", Column("task id", overflow="fold"), "SHA-256 of the payload", box=SIMPLE_HEAD, show_edge=False
-    )
+    table = Table("at (UTC)", Column("task id", overflow="fold"), "SHA-256", box=SIMPLE_HEAD, show_edge=False)
     for conflict in story.conflicts:
-        table.add_row(f"{conflict.seen_at:%Y-%m-%d %H:%M:%S}", Text(conflict.task_id), f"{conflict.digest[:16]}…")
+        table.add_row(f"{conflict.seen_at:%Y-%m-%d %H:%M:%S}", Text(conflict.task_id), f"{conflict.digest[:8]}…")
     return table
-
-
-def _json(data: Any) -> JSON:
-    return JSON.from_data(data, indent=2)
 
 
 def _time(time: datetime, now: datetime) -> str:

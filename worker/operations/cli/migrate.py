@@ -29,11 +29,8 @@ def migrate(
     import worker.app  # noqa: F401, PLC0415 - imports the task modules, which declare the documents
     from worker.operations import migrating  # noqa: PLC0415 - Alembic is slow to import
 
-    given = Resources.open(settings)
-    try:
+    with Resources.open(settings) as given:
         before, after = migrating.migrate(given)
-    finally:
-        given.close()
     if as_json:
         print(json.dumps({"before": before, "after": after}))
     else:

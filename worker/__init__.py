@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from worker.delivery.effects import Document
     from worker.errors import InvalidPayload, NotFound, Rejected, Unavailable
-    from worker.execution.job import Command, Job, MinorUnits, Result, job
+    from worker.execution.command import Command, MinorUnits, Result
+    from worker.execution.job import Job, job
     from worker.execution.unit_of_work import UnitOfWork
 
 __all__ = [
@@ -27,10 +28,13 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Command": "execution.command",
     "Document": "delivery.effects",
     "InvalidPayload": "errors",
+    "MinorUnits": "execution.command",
     "NotFound": "errors",
     "Rejected": "errors",
+    "Result": "execution.command",
     "Unavailable": "errors",
     "UnitOfWork": "execution.unit_of_work",
 }

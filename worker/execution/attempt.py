@@ -8,7 +8,7 @@ from uuid import UUID
 
 from worker.delivery.effects import Effects
 from worker.errors import Outcome, Rejected
-from worker.execution.job import Command
+from worker.execution.command import Command
 from worker.messages import Message
 
 

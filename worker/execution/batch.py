@@ -1,7 +1,8 @@
 """A batch of jobs of one task: the steps, in order, and what happens when others are in the way."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from worker.backoff import backoff_s
 from worker.crash_points import crash_point
 from worker.delivery.outbox import owe, shard_of
 from worker.errors import StoreUnavailable, Unavailable
-from worker.execution.attempt import Attempt
+from worker.execution.attempt import Attempt, Ending
 from worker.execution.isolation import NeedsSavepoints, Perform, one_by_one, together
 from worker.execution.job import JOBS, Job
 from worker.execution.ledger import claim, record, record_conflicts
@@ -51,6 +52,16 @@ def run(task: str, messages: Sequence[Message], given: Resources) -> Done:
     return _persist(job, attempts, given)
 
 
+def park(task: str, message: Message, why: str, given: Resources) -> Done:
+    """Give up a job whose process died each time it ran alone.
+
+    Raises `StoreUnavailable` while PostgreSQL is away.
+    """
+    job = JOBS[task]
+    (attempt,) = read(job, [message])
+    return _end_unrun(job, attempt, lambda _: Ending.parked("poison", why), given)
+
+
 def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done:
     """Start again after a deadlock or the like: as a whole, then in halves, then one by one."""
     problem: Exception | None = None
@@ -62,7 +73,8 @@ def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) 
             _log.info("batch.again", task=job.name, jobs=len(attempts), error=type(error).__name__)
             time.sleep(backoff_s(attempt_number, first_s=0.05, cap_s=1))
     if len(attempts) == 1:
-        return _give_up(job, attempts[0], problem, given)
+        cause = problem or Unavailable()
+        return _end_unrun(job, attempts[0], lambda attempt: judge(cause, job, attempt), given)
     middle = len(attempts) // 2
     first, second = (_persist(job, half, given) for half in (attempts[:middle], attempts[middle:]))
     return Done(first.attempts + second.attempts, first.shards | second.shards)
@@ -74,17 +86,19 @@ def _unless_away(error: Exception) -> Exception:
     return error
 
 
-def _give_up(job: Job[Any, Any], attempt: Attempt, problem: Exception | None, given: Resources) -> Done:
-    """Record that this job, alone, could not be brought to an end now; it is tried again when it is due."""
+def _end_unrun(
+    job: Job[Any, Any], attempt: Attempt, verdict: Callable[[Attempt], Ending], given: Resources
+) -> Done:
+    """Record an ending for a job without running it, once the ledger has told what is known of it."""
 
-    def judge_unrun(_job: object, _session: object, attempts: Sequence[Attempt], *_: object) -> None:
+    def perform(_job: object, _session: object, attempts: Sequence[Attempt], *_: object) -> None:
         for unrun in attempts:
-            unrun.ending = judge(problem or Unavailable(), job, unrun)
+            unrun.ending = verdict(unrun)
 
     try:
-        return _once(job, [attempt.again()], given, judge_unrun)
+        return _once(job, [attempt.again()], given, perform)
     except DBAPIError as error:
-        raise _unless_away(error) from problem
+        raise _unless_away(error) from error
 
 
 def _isolate(job: Job[Any, Any], attempts: list[Attempt], given: Resources) -> Done:
@@ -114,6 +128,8 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
         owe(connection, owed)
         crash_point("after_owe")
     crash_point("after_commit")
+    outcomes = Counter(attempt.ended.outcome.value for attempt in attempts)
+    _log.debug("batch.committed", task=job.name, jobs=len(attempts), **outcomes)
     return Done(attempts, {shard_of(row.subject) for row in owed})
 
 

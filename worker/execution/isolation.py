@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from worker.delivery.effects import Effects
+from worker.delivery.redis_lane import RESULT_MAX
 from worker.errors import Outcome, TrivetError
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.job import Job
@@ -66,8 +68,11 @@ def one_by_one(
 
 def _run(job: Job[Any, Any], attempt: Attempt, work: UnitOfWork) -> None:
     assert attempt.command is not None  # noqa: S101 - only runnable attempts come here
-    result = job(attempt.command, work)
-    attempt.ending = Ending(Outcome.SUCCEEDED, result.model_dump(mode="json"))
+    data = job(attempt.command, work).model_dump(mode="json")
+    size = len(orjson.dumps(data))
+    if size > RESULT_MAX:
+        raise ValueError(f"the result of {job.name} has {size} bytes of JSON; it may have {RESULT_MAX}")
+    attempt.ending = Ending(Outcome.SUCCEEDED, data)
 
 
 class _Snapshot:

@@ -4,29 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import get_annotations
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from worker.errors import Rejected
+from worker.execution.command import Command, Result
 from worker.execution.unit_of_work import UnitOfWork
-
-MinorUnits = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
-"""An amount of money as a count of the currency's minor unit (cents): a positive whole number."""
-
-
-class Command(BaseModel):
-    """What a job is asked to do: unknown fields and wrong types are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Result(BaseModel):
-    """What a job answers: the `data` of its outcome, at most 64 KiB of JSON."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
 
 C = TypeVar("C", bound=Command)
 R = TypeVar("R", bound=Result)
@@ -113,6 +98,7 @@ def job(
         declared = Job(name, body, command, subject, locks, refuses or {}, private, broadcast)
         if JOBS.setdefault(name, declared) is not declared:
             raise ValueError(f"two jobs are named {name}")
+        command.task = name
         return declared
 
     return declare

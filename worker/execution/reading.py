@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from worker.errors import InvalidPayload, Rejected, Unreadable
 from worker.execution.attempt import Attempt, Ending
-from worker.execution.job import Command, Job
+from worker.execution.command import Command
+from worker.execution.job import Job
 from worker.messages import Message, job_id, raw_digest, read_payload
 
 
@@ -52,5 +53,6 @@ def _validate_one(job: Job[Any, Any], payload: bytes) -> Command | Rejected:
         command: Command = job.command.model_validate_json(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        return InvalidPayload(first["msg"], field=".".join(map(str, first["loc"])) or None)
+        place = ".".join(map(str, first["loc"]))
+        return InvalidPayload(first["msg"].removeprefix("Value error, "), field=place or None)
     return command

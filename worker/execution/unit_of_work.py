@@ -9,7 +9,10 @@ import orjson
 from sqlalchemy.orm import Session
 
 from worker.delivery.effects import Document, DocumentChange, Effects
+from worker.envelopes import body_of, envelope, queue_of
 from worker.errors import NotFound
+from worker.execution.command import Command
+from worker.messages import Message, canonical, derive_id
 
 Row = TypeVar("Row")
 
@@ -72,3 +75,11 @@ class UnitOfWork:
     def publish(self, channel: str, message: Mapping[str, Any]) -> None:
         """Send a live message, as JSON, after the commit: to whoever listens then, at most once."""
         self._effects.publish.append((channel, orjson.dumps(message).decode()))
+
+    def enqueue(self, command: Command) -> UUID:
+        """Enqueue another job after the commit; returns its id, which is the same however often this body runs."""
+        payload = canonical(command.model_dump(mode="json", exclude_unset=True))
+        following = derive_id(command.task, f"{self.job_id}/{len(self._effects.enqueue)}")
+        message = Message(command.task, str(following), body_of(payload))
+        self._effects.enqueue.append((queue_of(command.task), envelope(message).decode()))
+        return following

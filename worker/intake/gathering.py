@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from worker.intake.pool_process import Report, run_batch, tend
+from worker.intake.pool_process import Report, park_job, run_batch, tend
 from worker.messages import Message
 from worker.settings import Settings
 
@@ -15,6 +15,7 @@ TEND_EVERY_S: Final = 1.0
 BUSY_AGAIN_S: Final = 0.02
 AWAY_AGAIN_S: Final = 0.5
 DEATHS_MAX: Final = 3
+PARK_AFTER_S: Final = 0.1
 
 _log = structlog.get_logger()
 
@@ -96,10 +97,18 @@ class Gathering:
         return task, batch
 
     def _submit(self, task: str, batch: list[Arrival]) -> None:
+        messages = [arrival.message for arrival in batch]
+        self._apply(run_batch, (task, messages), task, batch)
+
+    def _park(self, task: str, arrival: Arrival) -> None:
+        why = f"its process died {arrival.deaths} times while it ran alone"
+        self._apply(park_job, (task, arrival.message, why), task, [arrival])
+
+    def _apply(self, target: Callable[..., Report], args: Sequence[Any], task: str, batch: list[Arrival]) -> None:
         self._in_flight += 1
         self._pool.apply_async(
-            run_batch,
-            (task, [arrival.message for arrival in batch]),
+            target,
+            args,
             callback=lambda report: self._ran(task, batch, report),
             error_callback=lambda failure: self._died(task, batch, failure),
         )
@@ -125,7 +134,10 @@ class Gathering:
         for arrival in batch:
             arrival.deaths += arrival.suspect
             arrival.suspect = True
-            self._suspects.append((task, arrival))
+            if arrival.deaths < DEATHS_MAX:
+                self._suspects.append((task, arrival))
+            else:
+                self._timer.call_after(PARK_AFTER_S, self._park, (task, arrival))
         self.flush()
 
     def _heed(self, report: Report) -> None:

@@ -1,6 +1,6 @@
 """What a pool process does: run a batch, and go straight from its commit into delivery."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,8 +45,15 @@ class PoolProcess:
 
     def run(self, task: str, messages: Sequence[Message]) -> Report:
         """Run a batch and deliver what it owes."""
+        return self._settle(lambda: batch.run(task, messages, self._given))
+
+    def park(self, task: str, message: Message, why: str) -> Report:
+        """Give up a job that kills its process."""
+        return self._settle(lambda: batch.park(task, message, why, self._given))
+
+    def _settle(self, work: Callable[[], batch.Done]) -> Report:
         try:
-            done = batch.run(task, messages, self._given)
+            done = work()
         except StoreUnavailable as error:
             _log.warning("store.away", error=str(error))
             return Report()
@@ -118,6 +125,11 @@ def close_process() -> None:
 def run_batch(task: str, messages: Sequence[Message]) -> Report:
     """Run a batch in this pool process."""
     return _this[0].run(task, messages)
+
+
+def park_job(task: str, message: Message, why: str) -> Report:
+    """Give up a job, in this pool process."""
+    return _this[0].park(task, message, why)
 
 
 def tend() -> Report:

@@ -21,6 +21,8 @@ class JobRow(NamedTuple):
     task: str
     state: str
     data: dict[str, Any] | None
+    first_seen: datetime
+    ended_at: datetime | None
 
 
 class UserRow(NamedTuple):
@@ -62,6 +64,12 @@ class Books:
         """How many documents live: tombstones do not count."""
         kept = [*self.user_documents.values(), *self.receipts.values()]
         return sum(not document["deleted"] for document in kept)
+
+    @property
+    def working_s(self) -> float:
+        """Seconds from the moment a job was first seen to the moment the last one ended."""
+        ends = [job.ended_at for job in self.jobs.values() if job.ended_at]
+        return (max(ends) - min(job.first_seen for job in self.jobs.values())).total_seconds() if ends else 0.0
 
     @property
     def event_ids(self) -> set[str]:

@@ -1,9 +1,8 @@
 """The demo from the first server to the last check."""
 
 import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,15 +14,16 @@ from worker.operations.demo.planning import plan_workload
 from worker.operations.demo.sending import plain_client, send
 from worker.operations.demo.showing import Show
 from worker.operations.demo.stores import Stores, fresh_databases
-from worker.operations.demo.summary import Summary, Times
+from worker.operations.demo.summary import Summary
 from worker.operations.demo.watching import Watch
 from worker.operations.demo.workload import Workload
 from worker.operations.embedded import Urls, running_servers
+from worker.operations.logs import configure_logs
 from worker.operations.programs import GRACE_S, Program, Running, trivet
+from worker.settings import read_settings
+from worker.stores.resources import Resources
 
 EVENTS_MAXLEN_MIN: Final = 100_000
-
-Environment = Mapping[str, str]
 
 
 def run_demo(jobs: int, seed: int, folder: Path, show: Show) -> Summary:
@@ -36,28 +36,24 @@ def run_demo(jobs: int, seed: int, folder: Path, show: Show) -> Summary:
     with ExitStack() as opened:
         with show.step("start PostgreSQL, MongoDB and Redis"):
             urls = opened.enter_context(fresh_databases(opened.enter_context(running_servers(folder))))
-        environment = _environment(urls, workload)
         with show.step("migrate a database for the demo"):
-            _migrate(environment)
-        books, working_s = _work(workload, urls, opened, environment, folder / "demo-worker.log", show)
+            os.environ.update(_environment(urls, workload))  # for this process and for the worker
+            _migrate()
+        books = _work(workload, urls, opened, folder / "demo-worker.log", show)
         with show.step("stop the worker and the servers"):
             opened.close()
-    return Summary.of(seed, workload, books, Times(working_s, time.monotonic() - began))
+    return Summary.of(seed, workload, books, time.monotonic() - began)
 
 
-def _work(
-    workload: Workload, urls: Urls, opened: ExitStack, environment: Environment, log: Path, show: Show
-) -> tuple[Books, float]:
-    """Let a worker do the workload; returns what it left, and the seconds from the first message to quiet."""
+def _work(workload: Workload, urls: Urls, opened: ExitStack, log: Path, show: Show) -> Books:
+    """Let a worker do the workload; returns what it left."""
     stores = opened.enter_context(Stores.open(urls))
-    worker = opened.enter_context(_worker(environment, log))
-    began = time.monotonic()
+    worker = opened.enter_context(_worker(log))
     with show.bar(len(workload.jobs)) as bar:
         _send_phases(workload, urls, Watch(stores, workload, worker, log, bar.show), bar.name)
-    working_s = time.monotonic() - began
     worker.ask_to_end()  # it does so while the books are read
     with show.step("read and check what the stores hold"):
-        return read_books(stores), working_s
+        return read_books(stores)
 
 
 def _send_phases(workload: Workload, urls: Urls, watch: Watch, name: Callable[[str], None]) -> None:
@@ -70,12 +66,13 @@ def _send_phases(workload: Workload, urls: Urls, watch: Watch, name: Callable[[s
             sent |= {message.job_id for message in phase.messages}
             watch.until_ended(len(sent))
         watch.until_quiet()
+        name("done")
 
 
 @contextmanager
-def _worker(environment: Environment, log: Path) -> Iterator[Running]:
+def _worker(log: Path) -> Iterator[Running]:
     with log.open("wb") as output:
-        worker = Program("worker", trivet("worker"), environment).start(output)
+        worker = Program("worker", trivet("worker")).start(output)
     try:
         yield worker
     finally:
@@ -84,15 +81,20 @@ def _worker(environment: Environment, log: Path) -> Iterator[Running]:
         raise DemoFailed(f"the worker did not end within {GRACE_S:.0f} s of being told to; see {log}")
 
 
-def _migrate(environment: Environment) -> None:
-    ran = subprocess.run(
-        trivet("migrate"), env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    if ran.returncode:
-        raise DemoFailed(f"the migration failed:\n{ran.stderr.strip()}")
+def _migrate() -> None:
+    import worker.app  # noqa: F401, PLC0415 - reads the environment; imports the task modules, which declare documents
+    from worker.operations.migrating import migrate  # noqa: PLC0415 - Alembic is slow to import
+
+    settings = read_settings()
+    configure_logs(settings.model_copy(update={"log_level": "warning"}), role="demo")
+    given = Resources.open(settings)
+    try:
+        migrate(given)
+    finally:
+        given.close()
 
 
-def _environment(urls: Urls, workload: Workload) -> Environment:
+def _environment(urls: Urls, workload: Workload) -> dict[str, str]:
     """The settings of the demo's own processes; what else is set counts for them too."""
     # Each message may have an event, and the stream is to hold them all when they are counted.
     maxlen = max(EVENTS_MAXLEN_MIN, 2 * len(workload.messages))

@@ -15,27 +15,19 @@ from worker.operations.demo.workload import Workload
 
 
 @dataclass(frozen=True)
-class Times:
-    """`working_s` is from the first message to the last event, `total_s` with starting and stopping."""
-
-    working_s: float
-    total_s: float
-
-
-@dataclass(frozen=True)
 class Summary:
-    """The summary of one demo; `mismatches` is empty when everything adds up."""
+    """The summary of one demo, which took `seconds` with starting and stopping; `mismatches` is empty when everything adds up."""
 
     seed: int
     workload: Workload
     books: Books
-    times: Times
+    seconds: float
     mismatches: Sequence[str]
 
     @classmethod
-    def of(cls, seed: int, workload: Workload, books: Books, times: Times) -> Self:
+    def of(cls, seed: int, workload: Workload, books: Books, seconds: float) -> Self:
         """Check the books and sum them up."""
-        return cls(seed, workload, books, times, mismatches(workload, books))
+        return cls(seed, workload, books, seconds, mismatches(workload, books))
 
     @property
     def ok(self) -> bool:
@@ -56,8 +48,8 @@ class Summary:
             "owed": self.books.owed,
             "balance_drift": balance_drift(self.books),
             "ledger_sum": ledger_sum(self.books),
-            "seconds": round(self.times.total_s, 2),
-            "working_seconds": round(self.times.working_s, 2),
+            "seconds": round(self.seconds, 2),
+            "working_seconds": round(self.books.working_s, 2),
             "seed": self.seed,
             "ok": self.ok,
             "mismatches": list(self.mismatches),
@@ -106,7 +98,7 @@ class Summary:
         books, told = self.books, self.to_json()
         rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self._rows().items())
         kinds = f"{len(books.user_documents):,} users, {len(books.receipts):,} receipts"
-        times, rate = self.times, len(self.workload.jobs) / self.times.working_s
+        rate = len(books.jobs) / max(books.working_s, 0.001)
         return {
             "sent again": f"{self.workload.repeats:,} repeats, {books.refused:,} refused for another payload",
             "rows": rows,
@@ -114,5 +106,5 @@ class Summary:
             "events": f"{told['events']:,}, one for each job that ended and for each refused message",
             "money": f"balance drift {told['balance_drift']}, ledger sum {told['ledger_sum']}",
             "still owed": f"{books.owed:,}",
-            "seconds": f"{times.working_s:.1f} for the jobs ({rate:,.0f} a second), {times.total_s:.1f} in all",
+            "seconds": f"{books.working_s:.1f} for the jobs ({rate:,.0f} a second), {self.seconds:.1f} in all",
         }

@@ -173,3 +173,22 @@ def test_a_node_waits_for_stores_that_are_down_at_its_start(own_servers: Stack, 
     assert node.stop() == 0
     bank.run.node.close()
     given.close()
+
+
+def test_a_node_outlives_redis_and_delivers_what_was_owed_meanwhile(
+    own_bank: Bank, own_servers: Stack, start_node: StartNode
+) -> None:
+    accounts = own_bank.open_many(10, 1_000)
+    jobs = mixed(accounts, 400)
+    node = start_node(own_servers.urls)
+    send(own_bank, jobs[:200])
+    wait_for(lambda: ended(own_bank) == 200)
+
+    own_servers.redis.kill()
+    own_bank.run(*jobs[200:])  # a producer's own copy: what they owe stays owed until Redis is back
+    owed = own_bank.value("SELECT count(*) FROM trivet.outbox")
+    own_servers.redis.start()
+    settle(own_bank, len(jobs))
+
+    assert owed > 0
+    assert node.stop() == 0

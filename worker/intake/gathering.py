@@ -65,16 +65,23 @@ class Gathering:
         self._in_flight = 0
         self._tending = False
         self._held_back = False
-        timer.call_repeatedly(TEND_EVERY_S, self._tend)
+        self._clock: Any = None
 
     def add(self, arrival: Arrival) -> None:
         """Take a message in; it runs with the next batch of its task."""
         self._waiting.setdefault(arrival.message.task, deque()).append(arrival)
 
-    def forget_waiting(self) -> None:
-        """Drop what has not been started: its connection is gone, and the broker delivers it again."""
+    def start(self) -> None:
+        """Begin, or begin again on a new connection.
+
+        What has not been started is dropped: the broker delivers it again. Celery cancels the timers that were
+        set while a connection was made when that connection is lost, so the clock is wound up again too.
+        """
         self._waiting.clear()
         self._suspects.clear()
+        if self._clock is not None:
+            self._clock.cancel()
+        self._clock = self._timer.call_repeatedly(TEND_EVERY_S, self._tend)
 
     def flush(self) -> None:
         """Hand batches to the pool as long as a process is free."""

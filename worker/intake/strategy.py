@@ -1,5 +1,6 @@
 """Celery's strategy for our tasks: ordinary messages are gathered, special ones take Celery's own way."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +16,10 @@ SPECIAL = ("eta", "expires", "group", "chord")
 
 Handler = Callable[..., Any]
 
-_gatherings: WeakKeyDictionary[Any, Gathering] = WeakKeyDictionary()
+_log = logging.getLogger(__name__)  # kombu says there that an acknowledgement was lost with its connection
+
+# One gathering a consumer, and the connection (counted by the consumer) that it was last started on.
+_gatherings: WeakKeyDictionary[Any, tuple[Gathering, int]] = WeakKeyDictionary()
 
 
 def gather(task: Any, app: Any, consumer: Any) -> Handler:
@@ -31,7 +35,7 @@ def gather(task: Any, app: Any, consumer: Any) -> Handler:
         headers["ignore_result"] = True
         if body is not None or headers["id"] in revoked or any(headers.get(name) for name in SPECIAL):
             return special(message, body, ack, reject, callbacks, **options)
-        ordinary.add(Arrival(_message(message), lambda: ack(None, consumer.connection_errors)))
+        ordinary.add(Arrival(_message(message), lambda: ack(_log, consumer.connection_errors)))
         loop.call_soon(ordinary.flush)
         return None
 
@@ -39,11 +43,14 @@ def gather(task: Any, app: Any, consumer: Any) -> Handler:
 
 
 def _gathering(app: Any, consumer: Any) -> Gathering:
-    settings: Settings = app.settings
-    known = _gatherings.get(consumer)
-    if known is None:
-        known = _gatherings[consumer] = Gathering(consumer.pool, consumer.timer, settings)
-    return known
+    gathering, connection = _gatherings.get(consumer) or (None, -1)
+    if gathering is None:
+        settings: Settings = app.settings
+        gathering = Gathering(consumer.pool, consumer.timer, settings)
+    if connection != consumer.restart_count:
+        gathering.start()
+        _gatherings[consumer] = gathering, consumer.restart_count
+    return gathering
 
 
 def _message(message: Any) -> Message:

@@ -8,7 +8,7 @@ ARGS   ?=
 TESTS  ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test fmt lint audit lock clean
+.PHONY: help demo up check test fmt lint docs audit lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(READY)
 fmt: $(READY) ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix --quiet || true
 	@$(BIN)/ruff format --quiet
+
+docs: $(READY) ## write the reference pages from the code
+	@$(BIN)/python -m docs.generate
 
 audit: $(READY) ## look the locked packages up in the vulnerability database (needs the network)
 	@$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock

@@ -3,7 +3,7 @@
 from worker.settings import read_settings
 
 _settings = read_settings()
-_redis = _settings.redis_url.get_secret_value()
+_redis = _settings.celery_url
 
 imports = ("tasks.users", "tasks.accounts")
 

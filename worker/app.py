@@ -7,6 +7,7 @@ from celery import Celery, signals
 
 from worker.delivery.node import Node
 from worker.intake.pool_process import close_process, open_process
+from worker.intake.strategy import close_gatherings
 from worker.intake.task import register_jobs
 from worker.settings import Settings, read_settings
 
@@ -53,3 +54,8 @@ def _open(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 def _close(**_: Any) -> None:
     close_process()
+
+
+@signals.worker_shutting_down.connect
+def _start_nothing_more(**_: Any) -> None:
+    close_gatherings()

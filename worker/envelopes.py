@@ -4,9 +4,8 @@
 """
 
 import base64
+import json
 from uuid import UUID, uuid4
-
-import orjson
 
 from worker.messages import HEADERS, Message
 
@@ -36,13 +35,14 @@ def body_of(payload: bytes) -> bytes:
 def envelope(message: Message) -> bytes:
     """The element to push on the left of the queue's list."""
     ours = {name: message.headers[name] for name in HEADERS if name in message.headers}
-    return orjson.dumps({
+    # Not orjson: a task id may hold what is no UTF-8, and must arrive as it was.
+    return json.dumps({
         "body": base64.b64encode(message.body).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": _celery_headers(message.task, message.task_id) | ours,
         "properties": _properties(message.task_id, queue_of(message.task), uuid4()),
-    })  # fmt: skip
+    }).encode()  # fmt: skip
 
 
 def _celery_headers(task: str, task_id: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 from uuid import UUID
@@ -21,16 +21,22 @@ from worker.errors import InvalidPayload, PayloadTooLarge, Unreadable
 PAYLOAD_MAX: Final = 256 * 1024
 """Bytes of canonical JSON that a payload may have."""
 
-BODY_MAX: Final = 4 * PAYLOAD_MAX
-"""Bytes of raw body above which a message is not decoded; JSON escapes make a body at most 3 × longer."""
+BODY_MAX: Final = 8 * PAYLOAD_MAX
+"""Bytes of raw body above which a message is not decoded: an escape makes six bytes of one, spaces are few."""
+
+DEPTH_MAX: Final = 100
+"""How deep objects and lists of a payload may be nested."""
 
 KEY_MAX: Final = 512
 """Characters of an idempotency key or a task id."""
 
-HEADERS: Final = ("idempotency_key", "want_result", "deadline", "payload_version", "traceparent")
-"""The headers that a producer may set; all others are Celery's."""
+HEADERS: Final = ("idempotency_key", "want_result", "deadline", "payload_version", "traceparent", "expires")
+"""The headers that a job knows: those that a producer may set, and Celery's `expires`."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# orjson writes a number that is not finite as null, NUL as an escape, and takes integers up to 2**64.
+_SUSPICIOUS = re.compile(rb"null|\\u0000|\d{19}")
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -93,7 +99,6 @@ def read_payload(message: Message) -> Payload:
     payload = canonical(kwargs)
     if len(payload) > PAYLOAD_MAX:
         raise PayloadTooLarge(f"the payload has {len(payload)} bytes of JSON; it may have {PAYLOAD_MAX}")
-    check_headers(message.headers)
     return Payload(payload, sha256(payload).digest())
 
 
@@ -110,30 +115,47 @@ def canonical(payload: Mapping[str, Any]) -> bytes:
     """
     try:
         text = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
+    except TypeError as error:
         _refuse_hostile(payload)
-        raise
-    # orjson writes a number that is not finite as null and NUL as an escape: look closer only at those.
-    if b"\\u0000" in text or b"null" in text:
+        raise InvalidPayload(str(error)) from error
+    if _SUSPICIOUS.search(text) or _may_be_deep(text):
         _refuse_hostile(payload)
     return text
 
 
+def _may_be_deep(text: bytes) -> bool:
+    return text.count(b"[") + text.count(b"{") > DEPTH_MAX
+
+
 def deadline(headers: Mapping[str, Any]) -> datetime | None:
-    """The moment after which a job is not worth starting, if its producer gave one.
+    """The moment after which a job is not worth starting, if its producer gave one: `deadline` or `expires`.
 
     Raises `InvalidPayload` when it is no RFC 3339 time with a zone.
     """
-    given = headers.get("deadline")
+    given = [_moment_of(headers, name) for name in ("deadline", "expires")]
+    return min((moment for moment in given if moment is not None), default=None)
+
+
+def _moment_of(headers: Mapping[str, Any], name: str) -> datetime | None:
+    given = headers.get(name)
     if given is None:
         return None
     try:
-        moment = datetime.fromisoformat(given)
+        return _moment(given)
     except (TypeError, ValueError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidPayload("must be an RFC 3339 time with a zone: 2030-01-31T12:00:00Z", field="deadline")
-    return moment
+        wanted = "must be an RFC 3339 time with a zone: 2030-01-31T12:00:00Z"
+        raise InvalidPayload(wanted, field=name) from None
+
+
+def _moment(text: str) -> datetime:
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError(text)
+    moment = datetime.fromisoformat(text.upper())
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # within a day of the calendar's ends
+        end = datetime.max if moment.year > 1 else datetime.min  # noqa: DTZ901 - the zone follows
+        return end.replace(tzinfo=UTC)
 
 
 def traceparent(headers: Mapping[str, Any]) -> str | None:
@@ -144,7 +166,12 @@ def traceparent(headers: Mapping[str, Any]) -> str | None:
 
 def printable(text: str) -> str:
     """The text as PostgreSQL can keep it: without NUL and lone surrogates."""
-    return text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+    return encodable(text.replace("\0", "\N{SYMBOL FOR NULL}"))
+
+
+def encodable(text: str) -> str:
+    """The text as UTF-8 can carry it: without lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def check_headers(headers: Mapping[str, Any]) -> None:
@@ -203,6 +230,8 @@ def _refuse_hostile(payload: Mapping[str, Any]) -> None:
 
 def _hostile(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     match value:
+        case dict() | list() if len(place) >= DEPTH_MAX:
+            yield place[:1], f"objects and lists may be nested {DEPTH_MAX} deep"
         case str() if printable(value) != value:
             yield place, "text with NUL or a lone surrogate is not taken"
         case float() if not math.isfinite(value):

@@ -34,8 +34,8 @@ def upgrade() -> None:
             nullable=True,
             comment="a result, or {code, message, ...}",
         ),
-        sa.Column("attempts", sa.SmallInteger(), server_default="0", nullable=False),
-        sa.Column("failures", sa.SmallInteger(), server_default="0", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("first_seen", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=False),
         sa.Column(

@@ -210,6 +210,27 @@ def test_a_killed_postgres_comes_back_on_the_same_port(own_servers: Stack) -> No
     assert read_everywhere(before) == [42, 42, 42]
 
 
+def test_a_busy_session_of_a_killed_postgres_does_not_keep_it_down(own_servers: Stack) -> None:
+    postgres, pid = own_servers.postgres, own_servers.postgres.pid
+    assert pid is not None
+    with psycopg.connect(postgres.url) as session, ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(session.execute, "SELECT count(*) FROM generate_series(1, 1000000000) AS n")
+        with psycopg.connect(postgres.url, autocommit=True) as other:
+            running = (
+                "SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%%series(1,%%' AND pid <> %s"
+            )
+            mine = other.info.backend_pid
+            assert until(lambda: other.execute(running, [mine]).fetchone() is not None)
+
+        os.kill(pid, signal.SIGKILL)
+        assert until(lambda: postgres.pid is None)
+        postgres.start()
+
+        with pytest.raises(psycopg.OperationalError):
+            busy.result()
+    assert postgres.answers()
+
+
 def test_a_killed_mongo_and_a_killed_redis_come_back_with_what_they_acknowledged(own_servers: Stack) -> None:
     before = own_servers.urls
     write_everywhere(before)

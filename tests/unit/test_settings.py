@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from worker.errors import WrongSettings
 from worker.settings import Settings, read_settings
@@ -146,3 +147,23 @@ def test_a_statement_and_a_frozen_transaction_end_before_the_lease_does() -> Non
 
     assert settings.statement_timeout_s == 10
     assert settings.frozen_timeout_s == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "for_celery"),
+    [
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("rediss://h:1/0", "rediss://h:1/0?ssl_cert_reqs=required"),
+        ("rediss://h:1/0?socket_timeout=3", "rediss://h:1/0?socket_timeout=3&ssl_cert_reqs=required"),
+        ("rediss://h:1/0?ssl_cert_reqs=none", "rediss://h:1/0?ssl_cert_reqs=none"),
+    ],
+)
+def test_celery_gets_a_tls_url_with_verified_certificates(url: str, for_celery: str) -> None:
+    settings = Settings(
+        _env_file=None,
+        postgres_url=SecretStr("postgresql://h/d"),
+        mongo_url=SecretStr("mongodb://h/d"),
+        redis_url=SecretStr(url),
+    )
+
+    assert settings.celery_url == for_celery

@@ -21,6 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.delivery.outbox import Due
 from worker.errors import Outcome, StoreUnavailable
+from worker.messages import encodable
 
 RESULT_KEY: Final = "celery-task-meta-"
 RESULT_TTL_S: Final = 24 * 3600
@@ -60,14 +61,14 @@ def result_meta(task_id: str, outcome: Outcome, data: Mapping[str, Any]) -> tupl
     A rejection becomes an exception `Rejected(code, message)` in the client, a parked job `Parked(message)`.
     """
     meta: dict[str, Any] = {
-        "task_id": task_id,
+        "task_id": encodable(task_id),
         "status": "SUCCESS" if outcome is Outcome.SUCCEEDED else "FAILURE",
         "result": data if outcome is Outcome.SUCCEEDED else _exception(outcome, data),
         "traceback": None,
         "children": [],
         "date_done": datetime.now(UTC).isoformat(),
     }
-    return task_id, orjson.dumps(meta).decode()
+    return meta["task_id"], orjson.dumps(meta).decode()
 
 
 def deliver(redis: Redis, rows: Sequence[Due]) -> dict[int, str]:

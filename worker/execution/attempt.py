@@ -50,6 +50,7 @@ class Known:
     attempts: int
     failures: int
     deadline: datetime
+    headers: Mapping[str, Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +58,7 @@ class Attempt:
     """A message, what could be read of it, and what became of it.
 
     `repeats` marks a message whose job has ended before, or ends earlier in this batch: it reports that ending
-    and changes nothing.
+    and changes nothing. `waiting` are the task ids under which somebody waits for the result.
     """
 
     message: Message
@@ -69,6 +70,7 @@ class Attempt:
     repeats: bool = False
     conflicts: bool = False
     effects: Effects = field(default_factory=Effects)
+    waiting: set[str] = field(default_factory=set)
 
     @property
     def runnable(self) -> bool:

@@ -122,9 +122,8 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
         _follow_earlier(attempts)
         standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.conflicts)]
         record(connection, standing, [subject_of(job, attempt) for attempt in standing])
-        conflicts = record_conflicts(connection, (attempt for attempt in attempts if attempt.conflicts))
-        reporting = [attempt for attempt in attempts if not attempt.conflicts or attempt in conflicts]
-        owed = [row for attempt in reporting for row in owed_by(job, attempt, now)]
+        record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
+        owed = [row for attempt in attempts for row in owed_by(job, attempt, now)]
         owe(connection, owed)
         crash_point("after_owe")
     crash_point("after_commit")

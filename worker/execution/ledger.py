@@ -4,6 +4,7 @@ Claiming a job inserts its row or takes one that has not ended; the row stays lo
 a job takes effect once however often and wherever it is delivered.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -15,8 +16,8 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
-    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -27,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from worker.errors import Expired, IdempotencyConflict, Outcome
 from worker.execution.attempt import Attempt, Ending, Known
-from worker.messages import HEADERS, deadline, printable
+from worker.messages import HEADERS, deadline, encodable, printable
 from worker.stores.schema import metadata
 
 jobs = Table(
@@ -40,8 +41,8 @@ jobs = Table(
     Column("state", Text, nullable=False),
     Column("subject", Text),
     Column("data", JSONB, comment="a result, or {code, message, ...}"),
-    Column("attempts", SmallInteger, nullable=False, server_default="0"),
-    Column("failures", SmallInteger, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
     Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("deadline", DateTime(timezone=True), nullable=False),
     Column("due_at", DateTime(timezone=True), comment="when it is sent to its queue, if it has not ended by then"),
@@ -65,6 +66,9 @@ conflicts = Table(
 )
 
 DEFAULT_DEADLINE = "24 hours"
+
+HISTORY_MAX = 20
+"""Failed attempts that the history keeps: the last ones."""
 
 
 def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> datetime:
@@ -96,13 +100,16 @@ def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequen
             due_at = now() + make_interval(secs => new.due_in_s),
             ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
             history = CASE WHEN new.error IS NULL THEN history
-                           ELSE coalesce(history, '[]') || jsonb_build_object('at', now(), 'error', new.error) END
+                           ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
+                                     ELSE coalesce(history - 0, '[]') END
+                                || jsonb_build_object('at', now(), 'error', new.error) END
         FROM unnest(%(id)s::uuid[], %(state)s::text[], %(subject)s::text[], %(data)s::text[], %(failed)s::boolean[],
                     %(due_in_s)s::double precision[], %(error)s::text[], %(body)s::bytea[], %(headers)s::text[])
              AS new (id, state, subject, data, failed, due_in_s, error, body, headers)
         WHERE job.id = new.id
         """,
         {
+            "history_max": HISTORY_MAX,
             "id": [attempt.job_id for attempt, _, _ in rows],
             "state": [str(ending.outcome) for _, ending, _ in rows],
             "subject": [subject for _, _, subject in rows],
@@ -116,17 +123,14 @@ def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequen
     )
 
 
-def record_conflicts(connection: Connection, attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Write the refused messages down; returns those that had not been refused before."""
-    new = []
+def record_conflicts(connection: Connection, attempts: Iterable[Attempt]) -> None:
+    """Write the refused messages down; one that had been refused before is marked as a repeat."""
     for attempt in attempts:
         inserted = connection.exec_driver_sql(
             "INSERT INTO trivet.job_conflicts (job_id, digest, task_id) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
             (attempt.job_id, attempt.digest, printable(attempt.message.task_id)),
         )
-        if inserted.rowcount:
-            new.append(attempt)
-    return new
+        attempt.repeats = inserted.rowcount == 0
 
 
 def _now(connection: Connection) -> datetime:
@@ -159,7 +163,8 @@ def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
     if not ids:
         return {}
     rows = connection.exec_driver_sql(
-        "SELECT id, task, task_id, digest, state, data, attempts, failures, deadline FROM trivet.jobs"
+        "SELECT id, task, task_id, digest, state, data, attempts, failures, deadline,"
+        " coalesce(headers, '{}') AS headers FROM trivet.jobs"
         " WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
         (list(ids),),
     )
@@ -169,18 +174,28 @@ def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
 def _decide(attempt: Attempt, task: str, known: Known | None, standing: dict[UUID, Attempt], now: datetime) -> None:
     earlier = standing.get(attempt.job_id)
     attempt.known = known
+    own = {attempt.message.task_id} if attempt.message.wants_result else set[str]()
     if not _same(attempt, task, known, earlier):
         attempt.conflicts = True
+        attempt.waiting = own - {_holder(known, earlier)}  # a refused message must not hide the job's own result
         attempt.ending = Ending.rejected(IdempotencyConflict(f"job {attempt.job_id} has another payload or task"))
     elif known is not None and known.state.ended:
-        attempt.repeats = True
+        attempt.repeats, attempt.waiting = True, own
         attempt.ending = Ending(known.state, known.data)
     elif earlier is not None:
-        attempt.repeats = True
-        attempt.ending = None
+        attempt.repeats, attempt.ending = True, None
+        earlier.waiting |= own
     else:
         standing[attempt.job_id] = attempt
+        attempt.waiting = own.union(known.headers.get("waiting", ()) if known else ())
         _judge_time(attempt, now)
+
+
+def _holder(known: Known | None, earlier: Attempt | None) -> str | None:
+    """The task id under which the job itself is known."""
+    if known is not None:
+        return known.task_id
+    return earlier.message.task_id if earlier is not None else None
 
 
 def _same(attempt: Attempt, task: str, known: Known | None, earlier: Attempt | None) -> bool:
@@ -209,9 +224,12 @@ def _kept(ending: Ending) -> bool:
 
 
 def _headers(attempt: Attempt) -> str:
-    given = {name: attempt.message.headers[name] for name in HEADERS if name in attempt.message.headers}
-    return orjson.dumps({name: _header(value) for name, value in given.items()}).decode()
-
-
-def _header(value: object) -> object:
-    return value if isinstance(value, bool | int) else printable(str(value))
+    """What must be known to send the message again as it was, and who waits for its result."""
+    message = attempt.message
+    given = {name: message.headers[name] for name in HEADERS if message.headers.get(name) is not None}
+    kept = {
+        name: value if isinstance(value, bool | int) else printable(str(value)) for name, value in given.items()
+    }
+    exact = {} if printable(message.task_id) == message.task_id else {"task_id": json.dumps(message.task_id)}
+    waiting = sorted(encodable(task_id) for task_id in attempt.waiting)
+    return json.dumps(kept | exact | ({"waiting": waiting} if waiting else {}))

@@ -29,8 +29,7 @@ def owed_by(job: Job[Any, Any], attempt: Attempt, now: datetime) -> Iterator[Owe
         return
     subject = subject_of(job, attempt)
     effects = attempt.effects
-    if attempt.message.wants_result and _result_is_its_own(attempt):
-        effects.results.append(result_meta(attempt.message.task_id, ending.outcome, ending.data))
+    effects.results += [result_meta(task_id, ending.outcome, ending.data) for task_id in sorted(attempt.waiting)]
     if in_redis := effects.in_redis():
         yield Owed(attempt.job_id, Lane.REDIS, subject, effects=orjson.dumps(in_redis).decode())
     if not attempt.repeats:
@@ -52,9 +51,3 @@ def _event(job: Job[Any, Any], attempt: Attempt, subject: str, now: datetime) ->
         # A conflict is an event of the message: the job has one of its own, perhaps of the same type.
         distinction=attempt.digest.hex() if attempt.conflicts else "",
     )
-
-
-def _result_is_its_own(attempt: Attempt) -> bool:
-    """Whether the message's task id may hold this result: a refused message must not hide the job's own."""
-    standing = attempt.known.task_id if attempt.known else None
-    return not attempt.conflicts or (standing is not None and standing != attempt.message.task_id)

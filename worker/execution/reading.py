@@ -9,7 +9,7 @@ from worker.errors import InvalidPayload, Rejected, Unreadable
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.command import Command
 from worker.execution.job import Job
-from worker.messages import Message, job_id, raw_digest, read_payload
+from worker.messages import Message, check_headers, job_id, raw_digest, read_payload
 
 
 def read(job: Job[Any, Any], messages: Sequence[Message]) -> list[Attempt]:
@@ -21,12 +21,12 @@ def read(job: Job[Any, Any], messages: Sequence[Message]) -> list[Attempt]:
         attempts.append(attempt)
         try:
             payload = read_payload(message)
-        except (Rejected, Unreadable) as problem:
-            attempt.digest = raw_digest(message)
-            attempt.ending = _set_aside(problem)
-        else:
             attempt.digest = payload.digest
+            check_headers(message.headers)
             payloads[position] = payload.canonical
+        except (Rejected, Unreadable) as problem:
+            attempt.digest = attempt.digest or raw_digest(message)
+            attempt.ending = _set_aside(problem)
     for position, command in zip(payloads, _validate(job, list(payloads.values())), strict=True):
         if isinstance(command, Rejected):
             attempts[position].ending = Ending.rejected(command)

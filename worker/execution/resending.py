@@ -1,6 +1,7 @@
 """Jobs that are due go to their queue again: retries, and whatever was sent and has not been heard of since."""
 
-from typing import Final
+import json
+from typing import Any, Final
 
 from redis import Redis
 from sqlalchemy import Connection
@@ -32,10 +33,16 @@ def send_due(connection: Connection, redis: Redis) -> int:
         """,
         (SEND_AGAIN_S, SEND_MAX),
     )
-    messages = [Message(row.task, row.task_id, row.body, headers=row.headers or {}) for row in due]
+    messages = [_message(row) for row in due]
     if messages:
         with redis_trouble(), redis.pipeline(transaction=False) as pipe:
             for message in messages:
                 pipe.lpush(queue_of(message.task), envelope(message))
             pipe.execute()
     return len(messages)
+
+
+def _message(row: Any) -> Message:
+    headers = row.headers or {}
+    task_id = json.loads(headers["task_id"]) if "task_id" in headers else row.task_id
+    return Message(row.task, task_id, row.body, headers=headers)

@@ -7,13 +7,12 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from worker.intake.pool_process import Report, park_job, run_batch, tend
+from worker.intake.pool_process import AWAY_AGAIN_S, Report, park_job, run_batch, tend
 from worker.messages import Message
 from worker.settings import Settings
 
 TEND_EVERY_S: Final = 1.0
 BUSY_AGAIN_S: Final = 0.02
-AWAY_AGAIN_S: Final = 0.5
 DEATHS_MAX: Final = 3
 PARK_AFTER_S: Final = 0.1
 
@@ -28,6 +27,7 @@ class Arrival:
     acknowledge: Callable[[], None]
     deaths: int = 0
     suspect: bool = False
+    due: Any = None  # the timer's entry of one that waits for its time
 
 
 class Pool(Protocol):
@@ -62,7 +62,9 @@ class Gathering:
         self._settings = settings
         self._waiting: dict[str, deque[Arrival]] = {}
         self._suspects: deque[tuple[str, Arrival]] = deque()
+        self._scheduled: dict[int, Arrival] = {}
         self._in_flight = 0
+        self._closing = False
         self._tending = False
         self._held_back = False
         self._clock: Any = None
@@ -70,6 +72,21 @@ class Gathering:
     def add(self, arrival: Arrival) -> None:
         """Take a message in; it runs with the next batch of its task."""
         self._waiting.setdefault(arrival.message.task, deque()).append(arrival)
+
+    def add_later(self, delay_s: float, arrival: Arrival, ready: Callable[[], Any]) -> None:
+        """Take a message in that is to run after a delay; `ready` is called when its time has come."""
+        self._scheduled[id(arrival)] = arrival
+        arrival.due = self._timer.call_after(delay_s, self._come_due, (arrival, ready))
+
+    def _come_due(self, arrival: Arrival, ready: Callable[[], Any]) -> None:
+        del self._scheduled[id(arrival)]
+        ready()
+        self.add(arrival)
+        self.flush()
+
+    def close(self) -> None:
+        """Start nothing more: the node is shutting down."""
+        self._closing = True
 
     def start(self) -> None:
         """Begin, or begin again on a new connection.
@@ -79,13 +96,15 @@ class Gathering:
         """
         self._waiting.clear()
         self._suspects.clear()
+        while self._scheduled:
+            self._scheduled.popitem()[1].due.cancel()
         if self._clock is not None:
             self._clock.cancel()
         self._clock = self._timer.call_repeatedly(TEND_EVERY_S, self._tend)
 
     def flush(self) -> None:
         """Hand batches to the pool as long as a process is free."""
-        while not self._held_back and self._in_flight < self._pool.num_processes:
+        while not (self._held_back or self._closing) and self._in_flight < self._pool.num_processes:
             if self._suspects:
                 task, suspect = self._suspects.popleft()
                 self._submit(task, [suspect])
@@ -122,7 +141,7 @@ class Gathering:
 
     def _ran(self, task: str, batch: list[Arrival], report: Report) -> None:
         self._in_flight -= 1
-        if report.endings is None:
+        if report.outcomes is None:
             self._timer.call_after(AWAY_AGAIN_S, self._again, (task, batch))
             return
         for arrival in batch:
@@ -156,7 +175,7 @@ class Gathering:
         self._held_back = held_back
 
     def _tend(self) -> None:
-        if self._tending:
+        if self._tending or self._closing:
             return
         self._tending = True
         self._pool.apply_async(tend, callback=self._tended, error_callback=self._tending_failed)

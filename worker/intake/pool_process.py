@@ -1,6 +1,7 @@
 """What a pool process does: run a batch, and go straight from its commit into delivery."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker.delivery.node import Node
 from worker.delivery.outbox import SHARDS, count_owed
 from worker.delivery.turn import Turn, deliver
-from worker.errors import StoreUnavailable
+from worker.errors import Outcome, StoreUnavailable
 from worker.execution import batch
 from worker.execution.attempt import Ending
 from worker.execution.resending import send_due
@@ -19,6 +20,9 @@ from worker.settings import Settings
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
 
+AWAY_AGAIN_S: Final = 0.5
+"""How long to leave PostgreSQL alone when it is away."""
+
 _log = structlog.get_logger()
 
 
@@ -26,12 +30,13 @@ _log = structlog.get_logger()
 class Report:
     """What a pool process tells its main process.
 
-    `endings` are in the order of the messages; None says that PostgreSQL is away and nothing was counted.
+    `outcomes` are in the order of the messages; None says that PostgreSQL is away and nothing was counted. They
+    are all that goes back: a report must fit into a pipe that nobody reads while the main process ends.
     `busy` says that another node holds shards that this one waits for. `owed` counts the outbox over all nodes
     when a store is away, and else is 0.
     """
 
-    endings: Sequence[Ending] | None = None
+    outcomes: Sequence[Outcome] | None = None
     busy: bool = False
     owed: int = 0
 
@@ -45,27 +50,37 @@ class PoolProcess:
 
     def run(self, task: str, messages: Sequence[Message]) -> Report:
         """Run a batch and deliver what it owes."""
-        return self._settle(lambda: batch.run(task, messages, self._given))
+        return self._report(lambda: batch.run(task, messages, self._given))
 
     def park(self, task: str, message: Message, why: str) -> Report:
         """Give up a job that kills its process."""
-        return self._settle(lambda: batch.park(task, message, why, self._given))
+        return self._report(lambda: batch.park(task, message, why, self._given))
 
-    def _settle(self, work: Callable[[], batch.Done]) -> Report:
+    def run_alone(self, task: str, message: Message) -> Ending:
+        """Run one job and deliver what it owes, however long PostgreSQL is away."""
+        while (done := self._settle(lambda: batch.run(task, [message], self._given))) is None:
+            time.sleep(AWAY_AGAIN_S)
+        self._deliver(done.shards)
+        return done.attempts[0].ended
+
+    def _report(self, work: Callable[[], batch.Done]) -> Report:
+        done = self._settle(work)
+        if done is None:
+            return Report()
+        turn = self._deliver(done.shards)
+        outcomes = [attempt.ended.outcome for attempt in done.attempts]
+        return Report(outcomes, busy=bool(turn.busy), owed=self._owed(turn))
+
+    def _settle(self, work: Callable[[], batch.Done]) -> batch.Done | None:
         try:
-            done = work()
+            return work()
         except StoreUnavailable as error:
             _log.warning("store.away", error=str(error))
-            return Report()
-        self._node.mark(done.shards)
-        turn = self._deliver()
-        endings = [attempt.ended for attempt in done.attempts]
-        return Report(endings, busy=bool(turn.busy), owed=self._owed(turn))
+            return None
 
     def tend(self) -> Report:
         """Look after what a crash or an absent store left behind, and send the jobs that are due."""
-        self._node.mark(range(SHARDS))
-        turn = self._deliver()
+        turn = self._deliver(range(SHARDS))
         self._send_due()
         return Report(busy=bool(turn.busy), owed=self._owed(turn))
 
@@ -73,7 +88,8 @@ class PoolProcess:
         """Close the clients."""
         self._given.close()
 
-    def _deliver(self) -> Turn:
+    def _deliver(self, shards: Collection[int]) -> Turn:
+        self._node.mark(shards)
         try:
             return deliver(self._given, self._node)
         except Exception as error:  # noqa: BLE001 - the batch has committed, and must not look as if it had failed
@@ -125,6 +141,11 @@ def close_process() -> None:
 def run_batch(task: str, messages: Sequence[Message]) -> Report:
     """Run a batch in this pool process."""
     return _this[0].run(task, messages)
+
+
+def run_alone(task: str, message: Message) -> Ending:
+    """Run one job in this pool process."""
+    return _this[0].run_alone(task, message)
 
 
 def park_job(task: str, message: Message, why: str) -> Report:

@@ -6,10 +6,10 @@ from typing import Any
 from celery import Celery, Task
 
 from worker.envelopes import body_of
-from worker.errors import Outcome, Rejected, StoreUnavailable
+from worker.errors import Outcome, Rejected
 from worker.execution.attempt import Ending
 from worker.execution.job import JOBS
-from worker.intake.pool_process import run_batch
+from worker.intake.pool_process import run_alone
 from worker.messages import HEADERS, Message
 
 
@@ -33,12 +33,9 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
     reject_on_worker_lost = True
     throws = (Rejected,)
 
-    def run(self, *args: Any, **payload: Any) -> Any:
+    def run(self, /, *args: Any, **payload: Any) -> Any:
         """Run this message's job; returns its result, raises `JobRejected` for a rejection."""
-        report = run_batch(self.name, [_message(self.name, self.request, args, payload)])
-        if report.endings is None:
-            raise StoreUnavailable("PostgreSQL is away")
-        return _answer(report.endings[0])
+        return _answer(run_alone(self.name, _message(self.name, self.request, args, payload)))
 
 
 def register_jobs(app: Celery) -> None:

@@ -26,7 +26,8 @@ _LOGGER = "trivet"
 _QUIET = {
     # These write the values of statements, commands and results at lower levels.
     "sqlalchemy": logging.WARNING,
-    "psycopg": logging.WARNING,
+    "alembic": logging.WARNING,
+    "psycopg": logging.ERROR,  # warns of a pipeline that a refused statement aborted, which is our daily bread
     "pymongo": logging.WARNING,
     "celery.app.trace": logging.WARNING,
 }

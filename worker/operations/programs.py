@@ -50,12 +50,13 @@ class Program:
         return Running(self, process)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
     """A program that has been started."""
 
     program: Program
     process: "subprocess.Popen[bytes]"
+    asked: bool = False
 
     @property
     def exit_code(self) -> int | None:
@@ -63,8 +64,9 @@ class Running:
         return self.process.poll()
 
     def ask_to_end(self) -> None:
-        """Tell it to finish what it has in hand and end."""
-        if self.exit_code is None:
+        """Tell it, once, to finish what it has in hand and end: Celery takes a second time for impatience."""
+        if not self.asked:
+            self.asked = True
             self.process.send_signal(signal.SIGTERM)
 
     def end(self, grace_s: float = GRACE_S) -> bool:

@@ -56,8 +56,11 @@ def enqueue(
 ) -> None:
     """Send one job to its queue and print its id; with --wait print its completion event.
 
-    A payload that the task does not take is not sent. Exits 0 when the job was sent, and with --wait only when
-    it succeeded; 1 when it was not sent or has not ended in time; 3 when it was rejected or parked.
+    A payload that the task does not take is not sent.
+
+    Exits 0 when the job was sent, and with --wait only when it succeeded.
+
+    Exits 1 when it was not sent or has not ended in time, 3 when it was rejected or parked.
 
     Example: trivet enqueue users.create '{"name": "Ada", "email": "ada@example.org"}' --key ada --wait 5
     """

@@ -121,7 +121,7 @@ def _table(found: Sequence[Listed], now: datetime) -> Table:
         Column("ago", justify="right", no_wrap=True),
         Column("job", no_wrap=True),
         Column("task", overflow="fold"),
-        Column("state"),
+        Column("state", overflow="fold"),
         box=SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),
@@ -179,14 +179,12 @@ def _facts(story: Story, now: datetime) -> Table:
 
 
 def _owes(owes: Sequence[Owed], now: datetime) -> Table:
-    table = Table(
-        "lane", Column("what", overflow="fold"), "since", "tried", "state", box=SIMPLE_HEAD, show_edge=False
-    )
+    table = Table("lane", "since", "tried", Column("what", overflow="fold"), box=SIMPLE_HEAD, show_edge=False)
     for owed in owes:
         effects = [f"{kind} {count}" for kind, count in owed.effects.items()]
         what = [*owed.documents, *effects, *([f"event {owed.event}"] if owed.event else [])]
         since = f"{_span(now - owed.owed_since)} ago"
-        table.add_row(owed.lane, Text("\n".join(what)), since, str(owed.attempts), _waits(owed, now))
+        table.add_row(owed.lane, since, str(owed.attempts), Text("\n").join([_waits(owed, now), *map(Text, what)]))
     return table
 
 

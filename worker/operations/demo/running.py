@@ -24,6 +24,7 @@ from worker.settings import read_settings
 from worker.stores.resources import Resources
 
 EVENTS_MAXLEN_MIN: Final = 100_000
+HURRY_S: Final = 2.0
 
 
 def run_demo(jobs: int, seed: int, folder: Path, show: Show) -> Summary:
@@ -75,9 +76,10 @@ def _worker(log: Path) -> Iterator[Running]:
         worker = Program("worker", trivet("worker")).start(output)
     try:
         yield worker
-    finally:
-        clean = worker.end()
-    if not clean:
+    except BaseException:
+        worker.end(HURRY_S)  # what it has in hand is of no use any more
+        raise
+    if not worker.end():
         raise DemoFailed(f"the worker did not end within {GRACE_S:.0f} s of being told to; see {log}")
 
 

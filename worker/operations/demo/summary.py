@@ -16,7 +16,7 @@ from worker.operations.demo.workload import Workload
 
 @dataclass(frozen=True)
 class Summary:
-    """The summary of one demo, which took `seconds` with starting and stopping; `mismatches` is empty when everything adds up."""
+    """The summary of one demo, which took `seconds` with starting and stopping; no `mismatches`: it adds up."""
 
     seed: int
     workload: Workload

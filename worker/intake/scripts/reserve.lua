@@ -1,0 +1,85 @@
+-- Takes messages out of the queues into the node's own hash, in one step.
+--
+-- KEYS: the lists of the queues, for each priority all queues in this turn's order; then the set of paused ones.
+--   Nothing else: Redis 6.2 watches for the caller every key that is named here, later ones what is read.
+-- ARGV: the node's lease, its held hash, the suspects, the global prefix, the number of queues, the limit,
+--   the lease in ms, the first tag, and 1 when the lease is to be renewed even if there is nothing to do.
+-- Returns {0} when the lease is lost, else {1, {index of the list, raw element, deaths or nil}, …} by rising tags.
+
+local lease, held, suspects, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local width, limit, lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local tag, refresh = tonumber(ARGV[8]), ARGV[9] == '1'
+local lists = #KEYS - 1
+
+local some = redis.call('EXISTS', unpack(KEYS, 1, lists)) > 0
+
+-- Also the first write of the script. Redis refuses under OOM only a first write that needs memory, so a queue
+-- that filled Redis can still be worked off.
+if (some or refresh) and redis.call('PEXPIRE', lease, lease_ms) == 0 then
+  return {0}
+end
+if not some then
+  return {1}
+end
+
+local paused = {}
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[lists + 1])) do
+  paused[prefix .. name] = true
+end
+
+local taken = {1}
+local got, open = {}, 0
+for queue = 1, width do
+  if not paused[KEYS[queue]] then
+    got[queue] = 0
+    open = open + 1
+  end
+end
+
+local function take(at, count)
+  if count < 1 then
+    return 0
+  end
+  -- pcall: somebody's key of another type must not keep the node from the other queues.
+  local found = redis.pcall('LRANGE', KEYS[at], -count, -1)
+  if found.err or #found == 0 then
+    return 0
+  end
+  local filed = {}
+  for i = #found, 1, -1 do -- the oldest is the last
+    table.insert(filed, tag)
+    table.insert(filed, KEYS[at] .. '\n' .. found[i])
+    table.insert(taken, {at, found[i], false})
+    tag = tag + 1
+  end
+  -- Filed first, popped second: whichever is refused, no message is gone.
+  redis.call('HSET', held, unpack(filed))
+  redis.call('RPOP', KEYS[at], #found)
+  return #found
+end
+
+local function serve(most)
+  for at = 1, lists do
+    local queue = (at - 1) % width + 1
+    if got[queue] then
+      got[queue] = got[queue] + take(at, math.min(most - got[queue], limit + 1 - #taken))
+    end
+  end
+end
+
+serve(math.ceil(limit / math.max(open, 1))) -- each queue its share
+serve(limit)                                -- and what is left to whoever has more
+
+if #taken > 1 and redis.call('HLEN', suspects) > 0 then
+  local prints = {}
+  for i = 2, #taken do
+    prints[i - 1] = redis.sha1hex(taken[i][2])
+  end
+  for i, deaths in ipairs(redis.call('HMGET', suspects, unpack(prints))) do
+    taken[i + 1][3] = deaths
+  end
+end
+
+-- What was popped is watched no more: look again, so that the next push by anybody else is told.
+redis.call('EXISTS', unpack(KEYS, 1, lists))
+return taken

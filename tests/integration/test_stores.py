@@ -4,7 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import uuid4
@@ -153,11 +153,24 @@ def test_a_session_says_who_it_is(settings: MakeSettings) -> None:
 # What is logged
 
 
+@contextmanager
+def logging_from(level: int) -> Iterator[None]:
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    yield
+    structlog.configure(**before)
+
+
 @pytest.fixture
 def above_debug() -> Iterator[None]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
-    yield
-    structlog.reset_defaults()
+    with logging_from(logging.INFO):
+        yield
+
+
+@pytest.fixture
+def at_debug() -> Iterator[None]:
+    with logging_from(logging.DEBUG):
+        yield
 
 
 def about(logs: list[Any], part: str) -> list[Any]:
@@ -165,7 +178,7 @@ def about(logs: list[Any], part: str) -> list[Any]:
     return [log for log in logs if part in log["statement"]]
 
 
-def test_query_logs_hold_no_values(engine: Open) -> None:
+def test_query_logs_hold_no_values(engine: Open, at_debug: None) -> None:
     with capture_logs() as logs:
         ask(engine(), "SELECT :value ||\n  'x'", value="canary")
 

@@ -36,8 +36,9 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
         given: dict[str, Any] = {**URLS, "log_format": "json", **settings}
         configure_logs(Settings(_env_file=None, **given), **bound)
 
+    before = structlog.get_config()
     yield call
-    structlog.reset_defaults()
+    structlog.configure(**before)
     root.setLevel(level)
     logging.getLogger("trivet").setLevel(logging.NOTSET)
 

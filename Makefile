@@ -22,9 +22,10 @@ up: $(READY) ## the whole stack in the foreground, until Ctrl-C
 test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choose)
 	@$(BIN)/pytest -n 2 $(ARGS) $(TESTS)
 
-check: $(READY) lint ## format, lint, types, layers, known vulnerabilities
+check: $(READY) lint ## format, lint, types, layers, reference pages in step
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m docs.generate --check
 
 lint: $(READY)
 	@$(BIN)/ruff format --check --quiet || { echo "run: make fmt"; exit 1; }

@@ -8,6 +8,7 @@ _redis = _settings.celery_url
 imports = ("tasks.users", "tasks.accounts")
 
 broker_url = _redis
+broker_transport = "worker.intake.transport:Transport"
 result_backend = _redis
 result_expires = 24 * 3600
 

@@ -6,17 +6,26 @@ from typing import Any
 from celery import Celery, signals
 
 from worker.delivery.node import Node
+from worker.intake.node import IntakeNode
 from worker.intake.pool_process import close_process, open_process
-from worker.intake.strategy import close_gatherings
 from worker.intake.task import register_jobs
 from worker.settings import Settings, read_settings
 
 
 class App(Celery):  # type: ignore[misc]  # Celery has no types
-    """A Celery app that knows its settings, and what the processes of its node share."""
+    """A Celery app that knows its settings, and in a worker its node."""
 
     settings: Settings
     node: Node
+    intake: IntakeNode | None = None
+
+    def serve(self, consumer: Any) -> None:
+        """Let the intake node use this consumer's pool and clock; told anew for each connection and task."""
+        if self.intake is not None and self._served != (id(consumer), consumer.restart_count):
+            self._served = (id(consumer), consumer.restart_count)
+            self.intake.serve(consumer.pool, consumer.timer)
+
+    _served = (0, 0)
 
 
 def make_app() -> App:
@@ -41,9 +50,11 @@ def _leave_logs_alone(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _share(**_: Any) -> None:
-    # Before the pool forks: its processes inherit this.
+def _become_node(**_: Any) -> None:
+    # Before the pool forks: its processes inherit what a node shares.
     app.node = Node()
+    app.intake = IntakeNode(app.settings, app.tasks)
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "intake": app.intake}
 
 
 @signals.worker_process_init.connect
@@ -58,4 +69,11 @@ def _close(**_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _start_nothing_more(**_: Any) -> None:
-    close_gatherings()
+    if app.intake is not None:
+        app.intake.close()
+
+
+@signals.worker_shutdown.connect
+def _leave(**_: Any) -> None:
+    if app.intake is not None:
+        app.intake.leave()

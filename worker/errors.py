@@ -16,7 +16,6 @@ TrivetError
 
 import re
 from enum import StrEnum
-from typing import ClassVar
 from uuid import UUID
 
 
@@ -50,10 +49,10 @@ class StoreUnavailable(TrivetError):
 class Rejected(TrivetError):
     """The job asks for something that cannot be: nothing of it is written, and it is not tried again.
 
-    Subclasses set `code`, which is public: it is in the ledger, in events and in results.
+    A class or an instance sets `code`, which is public: it is in the ledger, in events and in results.
     """
 
-    code: ClassVar[str]
+    code: str
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -96,7 +95,7 @@ class NotFound(Rejected):
 
     def __init__(self, row: type, key: UUID | str) -> None:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", row.__name__).lower()
-        self.code = f"{name}_not_found"  # type: ignore[misc]  # one class serves every row
+        self.code = f"{name}_not_found"
         super().__init__(f"no {name.replace('_', ' ')} has the id {key}")
 
 

@@ -175,7 +175,7 @@ def encodable(text: str) -> str:
 
 
 def check_headers(headers: Mapping[str, Any]) -> None:
-    """Raise `InvalidPayload` for a header of ours that is not what the contract says."""
+    """Raise `InvalidPayload` for a header of ours that is malformed."""
     deadline(headers)
     key = headers.get("idempotency_key")
     if key is not None and not _is_key(key):

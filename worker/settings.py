@@ -1,9 +1,11 @@
 """The environment, read once: every setting of a process, validated and frozen."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import WrongSettings
@@ -54,8 +56,8 @@ class Settings(BaseSettings):
     env: Literal["development", "production"] = "development"
 
     @model_validator(mode="after")
-    def _production_has_no_open_door(self) -> Self:
-        if self.env == "production" and bool(self.flower_user) != bool(self.flower_password.get_secret_value()):
+    def _flower_has_both_or_none(self) -> Self:
+        if bool(self.flower_user) != bool(self.flower_password.get_secret_value()):
             raise ValueError("TRIVET_FLOWER_USER and TRIVET_FLOWER_PASSWORD are set together")
         return self
 
@@ -73,6 +75,11 @@ class Settings(BaseSettings):
         return self.lease_s * 2 / 3
 
     @property
+    def batch_limit_s(self) -> float:
+        """How long a batch may take before its process is killed: several tries of its transaction."""
+        return self.lease_s * 8
+
+    @property
     def frozen_timeout_s(self) -> float:
         """How long a silent transaction may hold locks: at most a third of the lease."""
         return self.lease_s / 3
@@ -83,16 +90,20 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
 
     Raises `WrongSettings`, which names each variable that is missing or wrong, and never its value.
     """
+    production = os.environ.get(f"{PREFIX}ENV") == "production"
     try:
-        settings = Settings(_env_file=env_file)
-        return Settings() if settings.env == "production" else settings
+        settings = Settings(_env_file=None if production else env_file)
     except ValidationError as error:
-        raise WrongSettings("; ".join(_problem(*_place(problem)) for problem in error.errors())) from None
+        raise WrongSettings("; ".join(map(_told, error.errors()))) from None
+    if settings.env == "production" and not production:
+        raise WrongSettings(
+            f"{PREFIX}ENV is production in {env_file}, which is for development: set the environment"
+        )
+    return settings
 
 
-def _place(problem: object) -> tuple[str, str]:
-    assert isinstance(problem, dict)  # noqa: S101 - pydantic's ErrorDetails
-    return ".".join(str(part) for part in problem["loc"]), problem["msg"]
+def _told(problem: ErrorDetails) -> str:
+    return _problem(".".join(str(part) for part in problem["loc"]), problem["msg"])
 
 
 def _problem(field: str, message: str) -> str:

@@ -1,4 +1,4 @@
-"""Contract, section 1: what a plain Celery client may do, seen from a process that has only Celery."""
+"""What a plain Celery client may do, seen from a process that has only Celery."""
 
 import json
 import os

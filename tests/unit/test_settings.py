@@ -96,6 +96,7 @@ def test_production_refuses_half_of_a_login_for_flower(given: str, environment: 
 
 
 def test_no_secret_shows_in_a_repr_or_a_dump(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TRIVET_FLOWER_USER", "ada")
     environment.setenv("TRIVET_FLOWER_PASSWORD", "canary-four")
 
     settings = read_settings(None)
@@ -110,6 +111,14 @@ def test_the_env_file_is_read_in_development(tmp_path: Path) -> None:
     file.write_text("TRIVET_BATCH_MAX=7\n")
 
     assert read_settings(file).batch_max == 7
+
+
+def test_production_is_not_chosen_in_the_env_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TRIVET_ENV=production\n")
+
+    with pytest.raises(WrongSettings, match="TRIVET_ENV is production"):
+        read_settings(file)
 
 
 def test_the_env_file_is_not_read_in_production(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bson.errors import InvalidDocument
 from pymongo import ReplaceOne
@@ -21,15 +21,21 @@ TROUBLE: Final = {6, 7, 50, 64, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602
 """Error codes that tell of the store and not of the document: shutdown, stepdown, network, timeouts."""
 
 Version = int
-Wrong = tuple[str, bool]  # what was wrong, and whether it can never succeed
 
 
-def write(database: Database[Any], changes: Iterable[tuple[Version, DocumentChange]]) -> dict[Version, Wrong]:
+class Failure(NamedTuple):
+    """What was wrong with one row's effect; `final`: no repetition helps."""
+
+    error: str
+    final: bool = False
+
+
+def write(database: Database[Any], changes: Iterable[tuple[Version, DocumentChange]]) -> dict[Version, Failure]:
     """Write each document unless a version as new is there. Returns the versions that failed, and why.
 
     Raises `StoreUnavailable` when MongoDB is away: then any part of the changes may be written.
     """
-    wrong: dict[Version, Wrong] = {}
+    wrong: dict[Version, Failure] = {}
     for collection, newest in _newest(changes).items():
         wrong |= _write_collection(database, collection, newest)
     return wrong
@@ -57,7 +63,7 @@ def _newest(
 
 def _write_collection(
     database: Database[Any], collection: str, changes: Sequence[tuple[Version, DocumentChange]]
-) -> dict[Version, Wrong]:
+) -> dict[Version, Failure]:
     try:
         database[collection].bulk_write([replacement(*pair) for pair in changes], ordered=False)
     except BulkWriteError as error:
@@ -69,11 +75,11 @@ def _write_collection(
     return {}
 
 
-def _judge(details: Mapping[str, Any], changes: Sequence[tuple[Version, DocumentChange]]) -> dict[Version, Wrong]:
+def _judge(details: Mapping[str, Any], changes: Sequence[tuple[Version, DocumentChange]]) -> dict[Version, Failure]:
     errors = [error for error in details["writeErrors"] if not _newer_exists(error)]
     if details["writeConcernErrors"] or any(error["code"] in TROUBLE for error in errors):
         raise StoreUnavailable(f"MongoDB: {details['writeConcernErrors'] or errors[0]['errmsg']}")
-    return {changes[error["index"]][0]: (error["errmsg"], error["code"] in NEVER) for error in errors}
+    return {changes[error["index"]][0]: Failure(error["errmsg"], final=error["code"] in NEVER) for error in errors}
 
 
 def _newer_exists(error: Mapping[str, Any]) -> bool:
@@ -86,10 +92,10 @@ def _isolate(
     collection: str,
     changes: Sequence[tuple[Version, DocumentChange]],
     error: Exception,
-) -> dict[Version, Wrong]:
+) -> dict[Version, Failure]:
     # The driver refuses a whole bulk write for one document: halve until that one stands alone.
     if len(changes) == 1:
-        return {changes[0][0]: (str(error), True)}
+        return {changes[0][0]: Failure(str(error), final=True)}
     middle = len(changes) // 2
     return {
         **_write_collection(database, collection, changes[:middle]),

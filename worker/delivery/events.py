@@ -8,8 +8,8 @@ from uuid import UUID
 import orjson
 from redis import Redis
 
-from worker.delivery.redis_lane import redis_trouble
 from worker.messages import derive_id
+from worker.stores.redis_errors import redis_trouble
 
 SOURCE: Final = "trivet"
 STREAM: Final = "events"

@@ -105,6 +105,7 @@ class Due:
     job_id: UUID
     subject: str
     shard: int
+    size: int
     attempts: int
     effects: str | None
     documents: Sequence[bytes] | None
@@ -172,7 +173,7 @@ def read_due(connection: Connection, lane: Lane, shards: Sequence[int]) -> list[
     """
     rows = connection.exec_driver_sql(
         """
-        SELECT id, job_id, subject, shard, attempts, effects, documents, event
+        SELECT id, job_id, subject, shard, size, attempts, effects, documents, event
         FROM (SELECT *, sum(size) OVER (ORDER BY id) - size AS carried
               FROM (SELECT * FROM trivet.outbox AS mine
                     WHERE lane = %(lane)s AND shard = ANY(%(shards)s) AND parked_at IS NULL

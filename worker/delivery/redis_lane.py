@@ -1,58 +1,22 @@
 """The Redis lane: cache drops, results, live messages and enqueues, which wait for no document."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import (
-    AuthorizationError,
-    ExecAbortError,
-    MasterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from worker.delivery.outbox import Due
-from worker.errors import Outcome, StoreUnavailable
+from worker.errors import Outcome
 from worker.messages import encodable
+from worker.stores.redis_errors import is_trouble, redis_trouble
 
 RESULT_KEY: Final = "celery-task-meta-"
 RESULT_TTL_S: Final = 24 * 3600
 RESULT_MAX: Final = 64 * 1024
-
-
-_TROUBLE = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    MasterDownError,
-    ExecAbortError,
-    AuthorizationError,
-)
-
-
-@contextmanager
-def redis_trouble() -> Iterator[None]:
-    """Turn what tells of the store, and not of a command, into `StoreUnavailable`."""
-    try:
-        yield
-    except RedisError as error:
-        if is_trouble(error):
-            raise StoreUnavailable(f"Redis: {error}") from error
-        raise
-
-
-def is_trouble(error: RedisError) -> bool:
-    """Whether the error tells of the store: away, full, loading, read-only, without its replicas or disk."""
-    return isinstance(error, _TROUBLE) or str(error).startswith(("MISCONF", "NOREPLICAS"))
 
 
 def result_meta(task_id: str, outcome: Outcome, data: Mapping[str, Any]) -> tuple[str, str]:

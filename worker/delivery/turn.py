@@ -13,7 +13,17 @@ from worker.crash_points import crash_point
 from worker.delivery import documents, events, redis_lane
 from worker.delivery.effects import DocumentChange
 from worker.delivery.node import Node
-from worker.delivery.outbox import TURN_ROWS, Due, Lane, lock_shards, park, postpone, read_due, strike_off
+from worker.delivery.outbox import (
+    TURN_BYTES,
+    TURN_ROWS,
+    Due,
+    Lane,
+    lock_shards,
+    park,
+    postpone,
+    read_due,
+    strike_off,
+)
 from worker.errors import StoreUnavailable
 from worker.stores.resources import Resources
 
@@ -28,8 +38,12 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Turn:
-    """What a turn found: rows delivered, shards to look at again at once, stores that were away."""
+    """What a turn found: rows delivered, shards to look at again at once, stores that were away.
 
+    `taken` is false when another process of the node had the turn, or nothing was marked.
+    """
+
+    taken: bool = False
     delivered: int = 0
     busy: set[int] = field(default_factory=set)
     away: list[str] = field(default_factory=list)
@@ -47,6 +61,7 @@ def deliver(given: Resources, node: Node) -> Turn:
             if not mine:
                 break
             turn = take_turn(given, node, node.take_marked())
+        total.taken = True
         total.delivered += turn.delivered
         total.away += turn.away
         total.busy |= turn.busy
@@ -77,7 +92,7 @@ def _redis_lane(given: Resources, connection: Connection, held: Sequence[int], t
         return
     wrong = redis_lane.deliver(given.redis, due)
     done = [row for row in due if row.id not in wrong]
-    _settle(connection, due, done, {row: (error, False) for row, error in wrong.items()}, turn, node)
+    _settle(connection, due, done, {row: documents.Failure(error) for row, error in wrong.items()}, turn, node)
 
 
 def _document_lane(given: Resources, connection: Connection, held: Sequence[int], turn: Turn, node: Node) -> None:
@@ -98,22 +113,22 @@ def _changes(due: Sequence[Due]) -> Iterator[tuple[int, DocumentChange]]:
     return ((row.id, DocumentChange.from_bson(raw)) for row in due for raw in row.documents or ())
 
 
-def _in_order(due: Sequence[Due], wrong: Mapping[int, documents.Wrong]) -> Iterator[Due]:
+def _in_order(due: Sequence[Due], wrong: Mapping[int, documents.Failure]) -> Iterator[Due]:
     """Yield the rows that may be published: not those that failed, nor later ones of a subject that must wait."""
     waiting = set()
     for row in due:
-        never = wrong[row.id][1] if row.id in wrong else False
-        if row.id in wrong and not never:
-            waiting.add(row.subject)
-        elif row.id not in wrong and row.subject not in waiting:
+        failure = wrong.get(row.id)
+        if failure is None and row.subject not in waiting:
             yield row
+        elif failure is not None and not failure.final:
+            waiting.add(row.subject)
 
 
 def _settle(
     connection: Connection,
     due: Sequence[Due],
     done: Sequence[Due],
-    wrong: Mapping[int, documents.Wrong],
+    wrong: Mapping[int, documents.Failure],
     turn: Turn,
     node: Node,
 ) -> None:
@@ -121,18 +136,18 @@ def _settle(
     turn.delivered += len(done)
     for row in due:
         if row.id in wrong:
-            _put_aside(connection, row, *wrong[row.id])
-    if len(due) == TURN_ROWS:
+            _put_aside(connection, row, wrong[row.id])
+    if len(due) == TURN_ROWS or sum(row.size for row in due) >= TURN_BYTES:
         node.mark({row.shard for row in due})
 
 
-def _put_aside(connection: Connection, row: Due, error: str, never: bool) -> None:  # noqa: FBT001
-    log = _log.bind(outbox_id=row.id, job_id=str(row.job_id), error=error)
-    if never or row.attempts + 1 >= EFFECT_ATTEMPTS:
-        park(connection, row, error)
+def _put_aside(connection: Connection, row: Due, failure: documents.Failure) -> None:
+    log = _log.bind(outbox_id=row.id, job_id=str(row.job_id), error=failure.error)
+    if failure.final or row.attempts + 1 >= EFFECT_ATTEMPTS:
+        park(connection, row, failure.error)
         log.error("effect.parked")
     else:
-        postpone(connection, row, error, backoff_s(row.attempts + 1, first_s=1, cap_s=60))
+        postpone(connection, row, failure.error, backoff_s(row.attempts + 1, first_s=1, cap_s=60))
         log.warning("effect.postponed", attempts=row.attempts + 1)
 
 
@@ -160,5 +175,5 @@ def _transaction(given: Resources) -> Iterator[Connection]:
 
 
 def _patience_s(given: Resources) -> float:
-    """Longer than the sum of what the stores of one turn may take: their timeouts and one retry each."""
+    """A minute: several times what the timeouts of MongoDB and Redis let one turn wait; at least a lease."""
     return max(60.0, given.settings.lease_s)

@@ -32,9 +32,9 @@ class Ending:
         return cls(Outcome.REJECTED, rejection.data)
 
     @classmethod
-    def parked(cls, code: str, message: str, error: str | None = None) -> "Ending":
+    def parked(cls, code: str, message: str, error: str | None = None, *, failed: bool = False) -> "Ending":
         """Given up."""
-        return cls(Outcome.PARKED, {"code": code, "message": message}, error or message, failed=code == "failed")
+        return cls(Outcome.PARKED, {"code": code, "message": message}, error or message, failed=failed)
 
 
 @dataclass(frozen=True, slots=True)

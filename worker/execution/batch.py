@@ -15,12 +15,14 @@ from worker.crash_points import crash_point
 from worker.delivery.outbox import owe, shard_of
 from worker.errors import StoreUnavailable, Unavailable
 from worker.execution.attempt import Attempt, Ending
+from worker.execution.command import Command, Result
 from worker.execution.isolation import NeedsSavepoints, Perform, one_by_one, together
 from worker.execution.job import JOBS, Job
 from worker.execution.ledger import claim, record, record_conflicts
 from worker.execution.locking import lock
 from worker.execution.owing import owed_by, subject_of
 from worker.execution.reading import read
+from worker.execution.unit_of_work import UnitOfWork
 from worker.execution.verdict import judge
 from worker.messages import Message
 from worker.stores.postgres_errors import Trouble, classify
@@ -52,14 +54,18 @@ def run(task: str, messages: Sequence[Message], given: Resources) -> Done:
     return _persist(job, attempts, given)
 
 
-def park(task: str, message: Message, why: str, given: Resources) -> Done:
-    """Give up a job whose process died each time it ran alone.
+def park(message: Message, code: str, why: str, given: Resources) -> Done:
+    """Give up a job whose process died each time it ran alone, or a message that is none of ours.
 
-    Raises `StoreUnavailable` while PostgreSQL is away.
+    Its task need not be known. Raises `StoreUnavailable` while PostgreSQL is away.
     """
-    job = JOBS[task]
+    job = JOBS.get(message.task) or Job(message.task, _nobody_knows_how, Command)
     (attempt,) = read(job, [message])
-    return _end_unrun(job, attempt, lambda _: Ending.parked("poison", why), given)
+    return _end_unrun(job, attempt, lambda _: Ending.parked(code, why), given)
+
+
+def _nobody_knows_how(_command: Command, _work: UnitOfWork) -> Result:
+    raise AssertionError("a job without a body is parked, never run")
 
 
 def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done:

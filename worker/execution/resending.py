@@ -6,9 +6,9 @@ from typing import Any, Final
 from redis import Redis
 from sqlalchemy import Connection
 
-from worker.delivery.redis_lane import redis_trouble
 from worker.envelopes import envelope, queue_of
 from worker.messages import Message
+from worker.stores.redis_errors import redis_trouble
 
 SEND_MAX: Final = 500
 """Jobs that go out at a time."""

@@ -23,10 +23,8 @@ def judge(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
             return Ending.rejected(error)
         case IntegrityError() if (refused := _refused(error, job)) is not None:
             return Ending.rejected(refused)
-        case Unavailable():
-            return _try_again(error, attempt, cap_s=60)
-        case _ if classify(error) is Trouble.BUSY:
-            return _try_again(error, attempt, cap_s=60)
+        case _ if isinstance(error, Unavailable) or classify(error) is Trouble.BUSY:
+            return _try_again(error, attempt, cap_s=60, failed=False)
         case _:
             return _failed(error, job, attempt)
 
@@ -40,14 +38,13 @@ def _refused(error: IntegrityError, job: Job[Any, Any]) -> Rejected | None:
 def _failed(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
     failures = (attempt.known.failures if attempt.known else 0) + 1
     if failures < job.failures_max:
-        return _try_again(error, attempt, cap_s=3600)
-    return Ending.parked("failed", f"{type(error).__name__}, {failures} times", _text(error))
+        return _try_again(error, attempt, cap_s=3600, failed=True)
+    return Ending.parked("failed", f"{type(error).__name__}, {failures} times", _text(error), failed=True)
 
 
-def _try_again(error: Exception, attempt: Attempt, *, cap_s: float) -> Ending:
+def _try_again(error: Exception, attempt: Attempt, *, cap_s: float, failed: bool) -> Ending:
     tries = (attempt.known.attempts if attempt.known else 0) + 1
     data = {"code": "retrying", "message": type(error).__name__}
-    failed = not isinstance(error, Unavailable) and classify(error) is not Trouble.BUSY
     due_in_s = backoff_s(tries, first_s=2, cap_s=cap_s)
     return Ending(Outcome.RETRYING, data, _text(error), due_in_s=due_in_s, failed=failed)
 

@@ -1,7 +1,7 @@
 """Gathering, in the main process: what arrives while the pool is busy forms the next batch of its task."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -14,20 +14,36 @@ from worker.settings import Settings
 TEND_EVERY_S: Final = 1.0
 BUSY_AGAIN_S: Final = 0.02
 DEATHS_MAX: Final = 3
-PARK_AFTER_S: Final = 0.1
 
 _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Arrival:
-    """A message in hand, how to settle it, and how often its process died while it ran alone."""
+    """A message in hand, by its tag.
+
+    `deaths` is None until it is a suspect, which runs alone; then it counts the processes that died meanwhile.
+    `give_up` says why it is parked instead of run, as a code and a text.
+    """
 
     message: Message
-    acknowledge: Callable[[], None]
-    deaths: int = 0
-    suspect: bool = False
+    tag: int
+    deaths: int | None = None
+    give_up: tuple[str, str] | None = None
     due: Any = None  # the timer's entry of one that waits for its time
+
+
+class Holder(Protocol):
+    """Who holds the messages for us, and hears what becomes of them; errors are its own to bear."""
+
+    def starting(self, tags: Collection[int], deaths: int | None) -> Collection[int] | None:
+        """Messages go to the pool. Returns those that must not, or None: none may now, ask again later."""
+
+    def done(self, tags: Iterable[int]) -> None:
+        """Messages have been brought to an end."""
+
+    def waiting_again(self, tags: Iterable[int], deaths: int | None) -> None:
+        """Messages that went to the pool will go again."""
 
 
 class Pool(Protocol):
@@ -56,125 +72,151 @@ class Gathering:
     loop of the main process, so nothing here needs a lock.
     """
 
-    def __init__(self, pool: Pool, timer: Timer, settings: Settings) -> None:
+    def __init__(self, holder: Holder, pool: Pool, timer: Timer, settings: Settings) -> None:
+        self._holder = holder
         self._pool = pool
         self._timer = timer
         self._settings = settings
         self._waiting: dict[str, deque[Arrival]] = {}
-        self._suspects: deque[tuple[str, Arrival]] = deque()
+        self._alone: deque[Arrival] = deque()
         self._scheduled: dict[int, Arrival] = {}
-        self._in_flight = 0
+        self._running: dict[int, Arrival] = {}
+        self._batches = 0
         self._closing = False
         self._tending = False
         self._held_back = False
-        self._clock: Any = None
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages wait or run; those that wait for their time do not count."""
+        return sum(map(len, self._waiting.values())) + len(self._alone) + len(self._running)
 
     def add(self, arrival: Arrival) -> None:
-        """Take a message in; it runs with the next batch of its task."""
-        self._waiting.setdefault(arrival.message.task, deque()).append(arrival)
+        """Take a message in; it runs with the next batch of its task, or alone if there is anything with it."""
+        if arrival.deaths is not None or arrival.give_up is not None:
+            self._alone.append(arrival)
+        else:
+            self._waiting.setdefault(arrival.message.task, deque()).append(arrival)
 
-    def add_later(self, delay_s: float, arrival: Arrival, ready: Callable[[], Any]) -> None:
-        """Take a message in that is to run after a delay; `ready` is called when its time has come."""
-        self._scheduled[id(arrival)] = arrival
-        arrival.due = self._timer.call_after(delay_s, self._come_due, (arrival, ready))
+    def add_later(self, delay_s: float, arrival: Arrival) -> None:
+        """Take a message in that is to run after a delay."""
+        self._scheduled[arrival.tag] = arrival
+        arrival.due = self._timer.call_after(delay_s, self._come_due, (arrival,))
 
-    def _come_due(self, arrival: Arrival, ready: Callable[[], Any]) -> None:
-        del self._scheduled[id(arrival)]
-        ready()
-        self.add(arrival)
-        self.flush()
+    def forget(self, tags: Collection[int]) -> None:
+        """Drop what has not been started: it is not ours any more."""
+        gone = set(tags)
+        for task, waiting in list(self._waiting.items()):
+            self._waiting[task] = deque(arrival for arrival in waiting if arrival.tag not in gone)
+        self._waiting = {task: waiting for task, waiting in self._waiting.items() if waiting}
+        self._alone = deque(arrival for arrival in self._alone if arrival.tag not in gone)
+        for tag in gone & self._scheduled.keys():
+            self._scheduled.pop(tag).due.cancel()
 
-    def close(self) -> None:
-        """Start nothing more: the node is shutting down."""
+    def close(self) -> list[int]:
+        """Start nothing more, the node is shutting down; returns the tags of all that has not been started."""
         self._closing = True
-
-    def start(self) -> None:
-        """Begin, or begin again on a new connection.
-
-        What has not been started is dropped: the broker delivers it again. Celery cancels the timers that were
-        set while a connection was made when that connection is lost, so the clock is wound up again too.
-        """
-        self._waiting.clear()
-        self._suspects.clear()
-        while self._scheduled:
-            self._scheduled.popitem()[1].due.cancel()
-        if self._clock is not None:
-            self._clock.cancel()
-        self._clock = self._timer.call_repeatedly(TEND_EVERY_S, self._tend)
+        waiting = [arrival.tag for arrivals in self._waiting.values() for arrival in arrivals]
+        unstarted = [*waiting, *(arrival.tag for arrival in self._alone), *self._scheduled]
+        self.forget(unstarted)
+        return unstarted
 
     def flush(self) -> None:
         """Hand batches to the pool as long as a process is free."""
-        while not (self._held_back or self._closing) and self._in_flight < self._pool.num_processes:
-            if self._suspects:
-                task, suspect = self._suspects.popleft()
-                self._submit(task, [suspect])
+        while not (self._held_back or self._closing) and self._batches < self._pool.num_processes:
+            if self._alone:
+                batch = [self._alone.popleft()]
             elif self._waiting:
-                self._submit(*self._next_batch())
+                batch = self._next_batch()
             else:
                 break
+            if not self._start(batch):
+                break
 
-    def _next_batch(self) -> tuple[str, list[Arrival]]:
+    def _next_batch(self) -> list[Arrival]:
         # Fair over tasks: the task that is served moves to the end.
         task = next(iter(self._waiting))
         waiting = self._waiting.pop(task)
         batch = [waiting.popleft() for _ in range(min(len(waiting), self._settings.batch_max))]
         if waiting:
             self._waiting[task] = waiting
-        return task, batch
+        return batch
 
-    def _submit(self, task: str, batch: list[Arrival]) -> None:
-        messages = [arrival.message for arrival in batch]
-        self._apply(run_batch, (task, messages), task, batch)
+    def _start(self, batch: list[Arrival]) -> bool:
+        """Mark a batch as running and hand it to the pool; says whether another one may follow at once."""
+        refused = self._holder.starting([arrival.tag for arrival in batch], batch[0].deaths)
+        if refused is None:
+            self._again_later(batch)
+            return False
+        if ours := [arrival for arrival in batch if arrival.tag not in refused]:
+            self._submit(ours)
+        return True
 
-    def _park(self, task: str, arrival: Arrival) -> None:
-        why = f"its process died {arrival.deaths} times while it ran alone"
-        self._apply(park_job, (task, arrival.message, why), task, [arrival])
-
-    def _apply(self, target: Callable[..., Report], args: Sequence[Any], task: str, batch: list[Arrival]) -> None:
-        self._in_flight += 1
+    def _submit(self, batch: list[Arrival]) -> None:
+        first = batch[0]
+        if first.deaths is not None and first.deaths >= DEATHS_MAX:
+            first.give_up = ("poison", f"its process died {first.deaths} times while it ran alone")
+        target: Callable[..., Report] = run_batch if first.give_up is None else park_job
+        args = (first.message.task, [each.message for each in batch]), (first.message, *(first.give_up or ()))
+        self._batches += 1
+        self._running.update((arrival.tag, arrival) for arrival in batch)
         self._pool.apply_async(
             target,
-            args,
-            callback=lambda report: self._ran(task, batch, report),
-            error_callback=lambda failure: self._died(task, batch, failure),
+            args[target is park_job],
+            callback=lambda report: self._ran(batch, report),
+            error_callback=lambda failure: self._died(batch, failure),
+            timeout=self._settings.batch_limit_s,
         )
 
-    def _ran(self, task: str, batch: list[Arrival], report: Report) -> None:
-        self._in_flight -= 1
-        if report.outcomes is None:
-            self._timer.call_after(AWAY_AGAIN_S, self._again, (task, batch))
-            return
+    def _back_from_pool(self, batch: list[Arrival]) -> None:
+        self._batches -= 1
         for arrival in batch:
-            arrival.acknowledge()
+            del self._running[arrival.tag]
+
+    def _ran(self, batch: list[Arrival], report: Report) -> None:
+        self._back_from_pool(batch)
+        tags = [arrival.tag for arrival in batch]
+        if report.outcomes is None:
+            self._holder.waiting_again(tags, None)
+            self._again_later(batch)
+            return
+        self._holder.done(tags)
         self._heed(report)
         self.flush()
 
-    def _again(self, task: str, batch: list[Arrival]) -> None:
-        self._waiting.setdefault(task, deque()).extendleft(reversed(batch))
-        self.flush()
-
-    def _died(self, task: str, batch: list[Arrival], failure: object) -> None:
-        """Run each job of a batch that killed its process alone; only a death while alone counts."""
-        self._in_flight -= 1
-        _log.error("batch.died", task=task, jobs=len(batch), error=str(failure))
+    def _again_later(self, batch: list[Arrival]) -> None:
         for arrival in batch:
-            arrival.deaths += arrival.suspect
-            arrival.suspect = True
-            if arrival.deaths < DEATHS_MAX:
-                self._suspects.append((task, arrival))
-            else:
-                self._timer.call_after(PARK_AFTER_S, self._park, (task, arrival))
+            self._scheduled[arrival.tag] = arrival
+            arrival.due = self._timer.call_after(AWAY_AGAIN_S, self._come_due, (arrival,))
+
+    def _come_due(self, arrival: Arrival) -> None:
+        if self._scheduled.pop(arrival.tag, None) is not None:
+            self.add(arrival)
+            self.flush()
+
+    def _died(self, batch: list[Arrival], failure: object) -> None:
+        """Run each job of a batch that killed its process alone; only a death while alone counts."""
+        self._back_from_pool(batch)
+        task, deaths = batch[0].message.task, 0 if batch[0].deaths is None else batch[0].deaths + 1
+        _log.error("batch.died", task=task, jobs=len(batch), error=str(failure))
+        self._holder.waiting_again([arrival.tag for arrival in batch], deaths)
+        for arrival in batch:
+            arrival.deaths = deaths
+            self.add(arrival)
         self.flush()
 
     def _heed(self, report: Report) -> None:
         if report.busy:
-            self._timer.call_after(BUSY_AGAIN_S, self._tend)
+            self._timer.call_after(BUSY_AGAIN_S, self.tend)
+        if report.owed is None:
+            return
         held_back = report.owed > self._settings.owed_max
         if held_back != self._held_back:
             _log.warning("intake.paused" if held_back else "intake.resumed", owed=report.owed)
         self._held_back = held_back
 
-    def _tend(self) -> None:
+    def tend(self) -> None:
+        """Let a pool process look after what was left behind, unless one does so already."""
         if self._tending or self._closing:
             return
         self._tending = True

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.delivery.node import Node
-from worker.delivery.outbox import SHARDS, count_owed
+from worker.delivery.outbox import SHARDS, Lane, count_owed
 from worker.delivery.turn import Turn, deliver
 from worker.errors import Outcome, StoreUnavailable
 from worker.execution import batch
@@ -33,12 +33,12 @@ class Report:
     `outcomes` are in the order of the messages; None says that PostgreSQL is away and nothing was counted. They
     are all that goes back: a report must fit into a pipe that nobody reads while the main process ends.
     `busy` says that another node holds shards that this one waits for. `owed` counts the outbox over all nodes
-    when a store is away, and else is 0.
+    when a store is away, is 0 when none is, and None when nobody looked.
     """
 
     outcomes: Sequence[Outcome] | None = None
     busy: bool = False
-    owed: int = 0
+    owed: int | None = None
 
 
 class PoolProcess:
@@ -52,9 +52,9 @@ class PoolProcess:
         """Run a batch and deliver what it owes."""
         return self._report(lambda: batch.run(task, messages, self._given))
 
-    def park(self, task: str, message: Message, why: str) -> Report:
-        """Give up a job that kills its process."""
-        return self._report(lambda: batch.park(task, message, why, self._given))
+    def park(self, message: Message, code: str, why: str) -> Report:
+        """Give up a job: one that kills its process, or that cannot be read."""
+        return self._report(lambda: batch.park(message, code, why, self._given))
 
     def run_alone(self, task: str, message: Message) -> Ending:
         """Run one job and deliver what it owes, however long PostgreSQL is away."""
@@ -76,6 +76,10 @@ class PoolProcess:
             return work()
         except StoreUnavailable as error:
             _log.warning("store.away", error=str(error))
+            return None
+        except Exception:  # noqa: BLE001 - logged in full
+            # Not a death of this process: nothing is counted, and the batch runs again.
+            _log.exception("batch.failed")
             return None
 
     def tend(self) -> Report:
@@ -106,14 +110,14 @@ class PoolProcess:
         except SQLAlchemyError as error:
             _log_unless_away("resending.failed", error)
 
-    def _owed(self, turn: Turn) -> int:
-        if not turn.away:
-            return 0
+    def _owed(self, turn: Turn) -> int | None:
+        if not (turn.away or any(self._node.resting(lane) for lane in Lane)):
+            return 0 if turn.taken else None
         try:
             with self._given.engine.begin() as connection:
                 return count_owed(connection)
         except SQLAlchemyError:
-            return 0
+            return None
 
 
 def _log_unless_away(event: str, error: Exception) -> None:
@@ -148,9 +152,9 @@ def run_alone(task: str, message: Message) -> Ending:
     return _this[0].run_alone(task, message)
 
 
-def park_job(task: str, message: Message, why: str) -> Report:
+def park_job(message: Message, code: str, why: str) -> Report:
     """Give up a job, in this pool process."""
-    return _this[0].park(task, message, why)
+    return _this[0].park(message, code, why)
 
 
 def tend() -> Report:

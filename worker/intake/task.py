@@ -17,7 +17,7 @@ class JobRejected(Rejected):
     """A job was rejected; Celery shows its task as failed, with this as the reason."""
 
     def __init__(self, code: str, message: str) -> None:
-        self.code = code  # type: ignore[misc]  # the code comes from the ledger
+        self.code = code
         super().__init__(message)
         self.args = (code, message)
 

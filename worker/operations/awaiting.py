@@ -11,11 +11,11 @@ from redis.client import PubSub
 from sqlalchemy import Engine
 
 from worker.delivery.events import CHANNEL, completion_event
-from worker.delivery.redis_lane import redis_trouble
 from worker.errors import IdempotencyConflict, Outcome, StoreUnavailable
 from worker.execution.attempt import Attempt
 from worker.execution.job import JOBS
 from worker.operations.jobs import Conflict, Story, tell
+from worker.stores.redis_errors import redis_trouble
 
 LOOK_EVERY_S: Final = 0.25
 """How often the ledger is asked, while no event comes."""

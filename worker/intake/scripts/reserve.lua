@@ -1,7 +1,7 @@
 -- Takes messages out of the queues into the node's own hash, in one step.
 --
 -- KEYS: the lists of the queues, for each priority all queues in this turn's order; then the set of paused ones.
---   Nothing else: Redis 6.2 watches for the caller every key that is named here, later ones what is read.
+--   Nothing else: Redis 6.2 and 7.0 watch for the caller every key that is named here, later ones what is read.
 -- ARGV: the node's lease, its held hash, the suspects, the global prefix, the number of queues, the limit,
 --   the lease in ms, the first tag, and 1 when the lease is to be renewed even if there is nothing to do.
 -- Returns {0} when the lease is lost, else {1, {index of the list, raw element, deaths or nil}, …} by rising tags.
@@ -27,7 +27,6 @@ for _, name in ipairs(redis.call('SMEMBERS', KEYS[lists + 1])) do
   paused[prefix .. name] = true
 end
 
-local taken = {1}
 local got, open = {}, 0
 for queue = 1, width do
   if not paused[KEYS[queue]] then
@@ -35,27 +34,33 @@ for queue = 1, width do
     open = open + 1
   end
 end
+if open == 0 then
+  return {1}
+end
+
+-- Nothing is popped that cannot be filed: whatever would refuse the hash refuses this, with all queues untouched.
+-- (Reading first and popping afterwards would do as well, but Redis 6.2 looks for the tail of a list from its head.)
+redis.call('HSET', held, tag, '')
+local first, taken = tag, {1}
 
 local function take(at, count)
   if count < 1 then
     return 0
   end
   -- pcall: somebody's key of another type must not keep the node from the other queues.
-  local found = redis.pcall('LRANGE', KEYS[at], -count, -1)
-  if found.err or #found == 0 then
+  local popped = redis.pcall('RPOP', KEYS[at], count)
+  if not popped or popped.err then
     return 0
   end
   local filed = {}
-  for i = #found, 1, -1 do -- the oldest is the last
+  for _, raw in ipairs(popped) do
     table.insert(filed, tag)
-    table.insert(filed, KEYS[at] .. '\n' .. found[i])
-    table.insert(taken, {at, found[i], false})
+    table.insert(filed, KEYS[at] .. '\n' .. raw)
+    table.insert(taken, {at, raw, false})
     tag = tag + 1
   end
-  -- Filed first, popped second: whichever is refused, no message is gone.
   redis.call('HSET', held, unpack(filed))
-  redis.call('RPOP', KEYS[at], #found)
-  return #found
+  return #popped
 end
 
 local function serve(most)
@@ -67,10 +72,12 @@ local function serve(most)
   end
 end
 
-serve(math.ceil(limit / math.max(open, 1))) -- each queue its share
-serve(limit)                                -- and what is left to whoever has more
+serve(math.ceil(limit / open)) -- each queue its share
+serve(limit)                    -- and what is left to whoever has more
 
-if #taken > 1 and redis.call('HLEN', suspects) > 0 then
+if #taken == 1 then
+  redis.call('HDEL', held, first)
+elseif redis.call('HLEN', suspects) > 0 then
   local prints = {}
   for i = 2, #taken do
     prints[i - 1] = redis.sha1hex(taken[i][2])

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from worker.delivery.redis_lane import redis_trouble
 from worker.envelopes import body_of, envelope, queue_of
 from worker.errors import Outcome, StoreUnavailable, TrivetError
 from worker.execution.attempt import Attempt
@@ -28,6 +27,7 @@ from worker.operations.logs import configure_logs
 from worker.settings import Settings, read_settings
 from worker.stores.postgres import open_engine
 from worker.stores.redis import open_redis
+from worker.stores.redis_errors import redis_trouble
 
 ENDED_OTHERWISE: Final = 3
 """The exit code for a job that was rejected or parked."""

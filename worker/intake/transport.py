@@ -1,0 +1,132 @@
+"""The leased transport: kombu's for Redis, except that a worker node's messages are reserved under a lease.
+
+Producers, results, remote control and events go kombu's way, unchanged. Only a channel that has an intake node
+(the transport option `intake`, which a worker sets before it connects) takes jobs, and it takes them through
+that node; `inspect`, Flower and producers have none.
+"""
+
+from typing import Any
+
+from kombu.transport import redis, virtual
+
+from worker.intake.elements import Element
+from worker.intake.leases import Leased
+from worker.intake.node import IntakeNode
+
+RESERVING = "BRPOP"
+"""kombu's name for what a channel waits for when it takes jobs; ours waits for something else under it."""
+
+
+class QoS(virtual.QoS):
+    """Messages that took Celery's own way are settled by the node that leases them."""
+
+    restore_at_shutdown = False
+
+    def can_consume(self) -> bool:
+        """The node itself counts what it has in hand."""
+        return self.channel.intake is not None or super().can_consume()
+
+    def ack(self, delivery_tag: Any) -> None:
+        """Settle it."""
+        if isinstance(delivery_tag, int):
+            self.channel.intake.settle(delivery_tag)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """Put it back, or settle it."""
+        if requeue and isinstance(delivery_tag, int):
+            self.channel.intake.give_back([delivery_tag])
+            super().ack(delivery_tag)
+        else:
+            self.ack(delivery_tag)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002 - kombu's signature
+        """When the channel closes, what Celery still had in hand goes back."""
+        self._flush()
+        tags = [tag for tag in self._delivered if isinstance(tag, int)]
+        self._delivered.clear()
+        if tags:
+            self.channel.intake.give_back(tags)
+
+
+class Channel(redis.Channel):
+    """A channel that, with an intake node, leaves the taking of jobs to it."""
+
+    QoS = QoS  # type: ignore[assignment]  # another QoS than kombu's for Redis, on purpose
+    intake: IntakeNode | None = None
+    from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "intake")  # type: ignore[assignment]
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether this is the channel of a worker that consumes queues."""
+        return self.intake is not None and bool(self.active_queues)
+
+    def deliver(self, element: Element, leased: Leased) -> None:
+        """Hand a message to Celery's own strategy, under the tag of its lease."""
+        element.payload["headers"]["ignore_result"] = True
+        element.payload["properties"]["delivery_tag"] = leased.tag
+        self.connection._deliver(element.payload, leased.queue)  # noqa: SLF001 - as kombu's channel does
+
+    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+        """Consume a queue; a queue of jobs through the node."""
+        consumed = super().basic_consume(queue, *args, **kwargs)
+        self._tell_node()
+        return consumed
+
+    def _basic_cancel(self, consumer_tag: Any) -> Any:
+        cancelled = super()._basic_cancel(consumer_tag)
+        self._tell_node()
+        return cancelled
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """Say how many messages may be in hand."""
+        super().basic_qos(prefetch_size, prefetch_count, apply_global)
+        self._tell_node()
+
+    def _tell_node(self) -> None:
+        if self.takes_jobs and self.intake is not None:
+            prefix = getattr(self, "global_keyprefix", "") or ""
+            self.intake.consume(self.active_queues, self.qos.prefetch_count, self.deliver, prefix)
+
+
+class Poller(redis.MultiChannelPoller):
+    """The event loop's side: the node's socket stands where kombu's blocking pop would."""
+
+    _line: int | None = None
+
+    def _register_BRPOP(self, channel: Channel) -> None:  # noqa: N802 - kombu's name
+        if channel.intake is None:
+            super()._register_BRPOP(channel)
+            return
+        channel.intake.tick()
+        line = channel.intake.fileno()
+        if line != self._line:
+            self._fd_to_chan.pop(self._line, None)
+            self._line = line
+        if line is not None:
+            self._fd_to_chan[line] = (channel, RESERVING)
+
+    def on_readable(self, fileno: int) -> Any:
+        """Something came in on a socket."""
+        channel, waits_for = self._fd_to_chan.get(fileno, (None, None))
+        if waits_for == RESERVING and channel.intake is not None:
+            channel.intake.woken()
+            return None
+        return super().on_readable(fileno)
+
+    def maybe_restore_messages(self) -> None:
+        """Nothing to restore here: nodes sweep, see `worker.intake.sweeping`."""
+
+    def on_poll_init(self, poller: Any) -> None:
+        """Take the loop's poller."""
+        self.poller = poller
+
+
+class Transport(redis.Transport):
+    """`broker_transport = "worker.intake.transport:Transport"`, on an ordinary `redis://` or `rediss://` URL."""
+
+    Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()  # type: ignore[assignment]  # kombu's own Redis transport does the same

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from tests.acceptance.test_nodes_under_load import ended, mixed, send
 from tests.fixtures.jobs import Bank, Runner, empty, settings_for
+from tests.fixtures.load import ended, mixed, send
 from tests.fixtures.nodes import spawn_node
 from worker.operations.embedded import Options, Place, Stack
 from worker.operations.migrating import migrate

@@ -14,7 +14,7 @@ for module in ("worker.delivery.outbox", "worker.execution.ledger"):
 
 
 def run(connection: Connection) -> None:
-    """Run each migration in a transaction of its own; one that must wait for a lock gives up soon and harms no traffic."""
+    """Run each migration in its own transaction; one that waits for a lock gives up soon and harms no traffic."""
     connection.execute(text("SET lock_timeout = '5s'"))
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
     connection.commit()

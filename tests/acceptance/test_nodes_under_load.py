@@ -6,14 +6,14 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from tests.fixtures.jobs import Bank, Runner, message, settings_for
+from tests.fixtures.load import ended, enough, expected_deposits, mixed, send, settle
 from tests.fixtures.nodes import StartNode, WorkerNode, wait_for
-from worker.envelopes import envelope, queue_of
-from worker.messages import Message
+from worker.envelopes import envelope
 from worker.operations.embedded import Stack
 from worker.operations.migrating import migrate
 from worker.stores.resources import Resources
@@ -28,55 +28,6 @@ def own_bank(own_servers: Stack) -> Iterator[Bank]:
     yield bank
     bank.run.node.close()
     given.close()
-
-
-def mixed(accounts: list[UUID], count: int, seed: int = 1) -> list[Message]:
-    """Deposits and transfers between these accounts, some of them beyond what is there."""
-    chance = random.Random(seed)
-    return [_one(chance, accounts) for _ in range(count)]
-
-
-def _one(chance: random.Random, accounts: list[UUID]) -> Message:
-    source, target = chance.sample(accounts, 2)
-    payload: dict[str, Any] = {"account": source, "amount": chance.randint(1, 9)}
-    if chance.random() < 0.7:
-        payload = {"source": source, "target": target, "amount": chance.choice((1, 5, 10_000_000))}
-        return message("accounts.transfer", payload, UUID(int=chance.getrandbits(128), version=4))
-    return message("accounts.deposit", payload, UUID(int=chance.getrandbits(128), version=4))
-
-
-def send(bank: Bank, messages: list[Message]) -> None:
-    """Put them into their queues as a Celery client does."""
-    with bank.run.given.redis.pipeline(transaction=False) as pipe:
-        for one in messages:
-            pipe.lpush(queue_of(one.task), envelope(one))
-        pipe.execute()
-
-
-def ended(bank: Bank) -> int:
-    """How many of the money jobs have ended."""
-    count: int = bank.value(
-        "SELECT count(*) FROM trivet.jobs WHERE ended_at IS NOT NULL"
-        " AND task IN ('accounts.transfer', 'accounts.deposit')"
-    )
-    return count
-
-
-def enough(bank: Bank, count: int) -> bool:
-    """Whether that many have ended."""
-    return ended(bank) >= count
-
-
-def settle(bank: Bank, count: int) -> None:
-    """Wait until that many have ended and nothing is owed, and check what must always be true."""
-    wait_for(lambda: ended(bank) == count, 60)
-    wait_for(lambda: bank.value("SELECT count(*) FROM trivet.outbox") == 0, 30)
-    bank.check()
-
-
-def expected_deposits(messages: list[Message]) -> int:
-    """Jobs that bring money in from outside."""
-    return len({one.task_id for one in messages if one.task == "accounts.deposit"})
 
 
 def test_two_nodes_on_ten_hot_accounts_get_the_totals_right_without_a_deadlock(

@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery, signals
 
 from worker.delivery.node import Node
+from worker.intake.control import show_gathered
 from worker.intake.node import IntakeNode
 from worker.intake.pool_process import close_process, open_process
 from worker.intake.task import register_jobs
@@ -23,7 +24,7 @@ class App(Celery):  # type: ignore[misc]  # Celery has no types
         """Let the intake node use this consumer's pool and clock; told anew for each connection and task."""
         if self.intake is not None and self._served != (id(consumer), consumer.restart_count):
             self._served = (id(consumer), consumer.restart_count)
-            self.intake.serve(consumer.pool, consumer.timer)
+            self.intake.serve(consumer.pool, consumer.timer, consumer.controller.state.revoked)
 
     _served = (0, 0)
 
@@ -54,6 +55,7 @@ def _become_node(**_: Any) -> None:
     # Before the pool forks: its processes inherit what a node shares.
     app.node = Node()
     app.intake = IntakeNode(app.settings, app.tasks)
+    show_gathered()
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, "intake": app.intake}
 
 

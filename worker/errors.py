@@ -90,6 +90,12 @@ class Expired(Rejected):
     code = "expired"
 
 
+class Revoked(Rejected):
+    """An operator revoked the job before it started."""
+
+    code = "revoked"
+
+
 class NotFound(Rejected):
     """A row that the job names does not exist; the code is made from the row's class: `account_not_found`."""
 

@@ -42,13 +42,17 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message, undecoded: what a main process hands to its pool."""
+    """One message, undecoded: what a main process hands to its pool.
+
+    `revoked`: an operator took it back before it started, and its job is to be rejected.
+    """
 
     task: str
     task_id: str
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, Any] = field(default_factory=dict)
+    revoked: bool = False
 
     @property
     def wants_result(self) -> bool:

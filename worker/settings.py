@@ -36,14 +36,14 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr, _url("redis", "rediss")]
 
     pool_max: int = Field(20, ge=1)
-    pool_idle_s: float = Field(30, gt=0)
-    pool_timeout_s: float = Field(2, gt=0)
-    slow_query_ms: float = Field(200, ge=0)
+    pool_idle_s: float = Field(30, gt=0, le=86_400)
+    pool_timeout_s: float = Field(2, gt=0, le=3_600)
+    slow_query_ms: float = Field(200, ge=0, le=86_400_000)
 
     cache_ttl_s: int = Field(60, ge=1)
     events_maxlen: int = Field(100_000, ge=1)
     batch_max: int = Field(500, ge=1, le=10_000)
-    lease_s: float = Field(15, ge=3)
+    lease_s: float = Field(15, ge=3, le=3_600)
     queue_max: int = Field(1_000_000, ge=1)
     owed_max: int = Field(100_000, ge=1)
     retention_d: int = Field(30, ge=1)
@@ -54,6 +54,13 @@ class Settings(BaseSettings):
     flower_user: str = ""
     flower_password: SecretStr = SecretStr("")
     env: Literal["development", "production"] = "development"
+
+    @model_validator(mode="after")
+    def _ports_are_ports(self) -> Self:
+        low, _, high = self.metrics_port.partition("-")
+        if low and not 0 < int(low) <= int(high or low) < 65_536:
+            raise ValueError("TRIVET_METRICS_PORT is a port below 65536, or a range like 9100-9110")
+        return self
 
     @model_validator(mode="after")
     def _flower_has_both_or_none(self) -> Self:

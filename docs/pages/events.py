@@ -11,7 +11,7 @@ from uuid import UUID
 from docs.pages.markdown import code, codes, table
 from docs.pages.refusals import refusals
 from docs.pages.tasks import declared, general_codes
-from worker import execution
+from worker import execution, intake
 from worker.delivery import events
 from worker.errors import Outcome
 from worker.execution.job import Job
@@ -43,8 +43,10 @@ def page() -> str:
 
 
 def _codes_of_parked() -> list[str]:
-    sources = (path.read_text(encoding="utf-8") for path in Path(execution.__file__).parent.glob("*.py"))
-    return sorted({name for source in sources for name in re.findall(r'Ending\.parked\(\s*"(\w+)"', source)})
+    folders = (Path(execution.__file__).parent, Path(intake.__file__).parent)
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.glob("*.py")]
+    given = re.compile(r'(?:Ending\.parked\(\s*|\b(?:why|give_up) = \()"(\w+)"')
+    return sorted({name for source in sources for name in given.findall(source)})
 
 
 def _example() -> str:

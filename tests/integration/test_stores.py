@@ -230,8 +230,11 @@ def test_an_error_holds_no_values(engine: Open) -> None:
 @pytest.mark.parametrize(
     ("code", "trouble"),
     [
-        *((code, Trouble.AWAY) for code in ("08006", "53100", "53200", "53300", "25006", "57P01", "57P03")),
-        *((code, Trouble.BUSY) for code in ("40001", "40P01", "55P03", "57014", "25P03", "25P04")),
+        *((code, Trouble.AWAY) for code in ("08006", "53100", "53300", "25006", "57P01", "57P03")),
+        *(
+            (code, Trouble.BUSY)
+            for code in ("53200", "53400", "40001", "40P01", "55P03", "57014", "25P03", "25P04")
+        ),
         *((code, Trouble.OTHER) for code in ("23505", "42P01", "22012", "P0001", "25P02")),
     ],
 )

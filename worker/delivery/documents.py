@@ -36,9 +36,10 @@ def write(database: Database[Any], changes: Iterable[tuple[Version, DocumentChan
     Raises `StoreUnavailable` when MongoDB is away: then any part of the changes may be written.
     """
     wrong: dict[Version, Failure] = {}
+    changes = list(changes)
     for collection, newest in _newest(changes).items():
         wrong |= _write_collection(database, collection, newest)
-    return wrong
+    return _with_older(changes, wrong) if wrong else wrong
 
 
 def replacement(version: Version, change: DocumentChange) -> ReplaceOne[dict[str, Any]]:
@@ -61,13 +62,27 @@ def _newest(
     return collections
 
 
+def _with_older(
+    changes: Iterable[tuple[Version, DocumentChange]], wrong: Mapping[Version, Failure]
+) -> dict[Version, Failure]:
+    """Let the older changes of a document wait too when its newest could not be written: they were not either."""
+    of = {version: (change.collection, change.key) for version, change in changes}
+    failed = {of[version]: failure for version, failure in wrong.items()}
+    older = {version: Failure(failed[key].error) for version, key in of.items() if key in failed}
+    return older | dict(wrong)
+
+
 def _write_collection(
-    database: Database[Any], collection: str, changes: Sequence[tuple[Version, DocumentChange]]
+    database: Database[Any],
+    collection: str,
+    changes: Sequence[tuple[Version, DocumentChange]],
+    *,
+    again: bool = False,
 ) -> dict[Version, Failure]:
     try:
         database[collection].bulk_write([replacement(*pair) for pair in changes], ordered=False)
     except BulkWriteError as error:
-        return _judge(error.details, changes)
+        return _judge(database, collection, changes, error, again=again)
     except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
         return _isolate(database, collection, changes, error)
     except PyMongoError as error:
@@ -75,11 +90,25 @@ def _write_collection(
     return {}
 
 
-def _judge(details: Mapping[str, Any], changes: Sequence[tuple[Version, DocumentChange]]) -> dict[Version, Failure]:
-    errors = [error for error in details["writeErrors"] if not _newer_exists(error)]
-    if details["writeConcernErrors"] or any(error["code"] in TROUBLE for error in errors):
-        raise StoreUnavailable(f"MongoDB: {details['writeConcernErrors'] or errors[0]['errmsg']}")
-    return {changes[error["index"]][0]: Failure(error["errmsg"], final=error["code"] in NEVER) for error in errors}
+def _judge(
+    database: Database[Any],
+    collection: str,
+    changes: Sequence[tuple[Version, DocumentChange]],
+    error: BulkWriteError,
+    *,
+    again: bool,
+) -> dict[Version, Failure]:
+    errors = [each for each in error.details["writeErrors"] if not _newer_exists(each)]
+    if error.details["writeConcernErrors"] or any(each["code"] in TROUBLE for each in errors):
+        told = error.details["writeConcernErrors"] or errors[0]["errmsg"]
+        raise StoreUnavailable(f"MongoDB: {told}")
+    wrong = {changes[each["index"]][0]: Failure(each["errmsg"], final=each["code"] in NEVER) for each in errors}
+    taken = [changes[each["index"]] for each in error.details["writeErrors"] if _newer_exists(each)]
+    if taken and not again:
+        # Two inserts of one new document may have raced, and the newer one lost. It exists now: a second refusal
+        # really means that what is there is as new.
+        wrong |= _write_collection(database, collection, taken, again=True)
+    return wrong
 
 
 def _newer_exists(error: Mapping[str, Any]) -> bool:

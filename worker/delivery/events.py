@@ -7,9 +7,10 @@ from uuid import UUID
 
 import orjson
 from redis import Redis
+from redis.exceptions import RedisError
 
+from worker.errors import StoreUnavailable
 from worker.messages import derive_id
-from worker.stores.redis_errors import redis_trouble
 
 SOURCE: Final = "trivet"
 STREAM: Final = "events"
@@ -65,9 +66,13 @@ def publish(redis: Redis, events: Iterable[tuple[int, str]], maxlen: int) -> Non
     `events` are pairs of sequence and event; the stream keeps about `maxlen` entries. Raises
     `StoreUnavailable` when Redis is away or refuses writes.
     """
-    with redis_trouble(), redis.pipeline(transaction=True) as pipe:
-        for sequence, event in events:
-            text = with_sequence(event, sequence)
-            pipe.xadd(STREAM, {"event": text}, maxlen=maxlen, approximate=True)
-            pipe.publish(CHANNEL + orjson.loads(event)["type"], text)
-        pipe.execute()
+    try:
+        with redis.pipeline(transaction=True) as pipe:
+            for sequence, event in events:
+                text = with_sequence(event, sequence)
+                pipe.xadd(STREAM, {"event": text}, maxlen=maxlen, approximate=True)
+                pipe.publish(CHANNEL + orjson.loads(event)["type"], text)
+            pipe.execute()
+    except RedisError as error:
+        # Whatever it is, no event of ours caused it: a stream key of another type, a right that is missing.
+        raise StoreUnavailable(f"Redis: {error}") from error

@@ -18,8 +18,12 @@ from worker.delivery.outbox import SHARDS, Lane
 ROTATING_SHARE: Final = 8
 """Shards that each turn looks at beside its own, so that what other nodes left is found under load too."""
 
-_REST = struct.Struct("=d")
-_SHARE_AT = SHARDS + len(Lane) * _REST.size
+STALE_S: Final = 5.0
+"""A holder that has not shown itself for so long is frozen; its turn is taken in spite of its lock."""
+
+_TIME = struct.Struct("=d")
+_BEAT_AT = SHARDS + len(Lane) * _TIME.size
+_SHARE_AT = _BEAT_AT + _TIME.size
 
 
 class Node:
@@ -51,25 +55,33 @@ class Node:
     def turn(self) -> Iterator[bool]:
         """Take this node's turn if no other process has it; yields whether it was free.
 
-        POSIX record locks belong to a process and go with it, also when the file was inherited.
+        POSIX record locks belong to a process and go with it, also when the file was inherited. A process that is
+        frozen keeps its lock, so one that has been silent for too long is passed over: the locks on the shards
+        keep two turns apart.
         """
         try:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            yield False
+            silent = time.monotonic() - _TIME.unpack_from(self._memory, _BEAT_AT)[0]
+            yield silent > STALE_S
             return
         try:
+            self.beat()
             yield True
         finally:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
+    def beat(self) -> None:
+        """Show that the holder of the turn is not frozen."""
+        _TIME.pack_into(self._memory, _BEAT_AT, time.monotonic())
+
     def rest(self, lane: Lane, seconds: float) -> None:
         """Leave a lane alone for a while: its store is away."""
-        _REST.pack_into(self._memory, SHARDS + lane * _REST.size, time.monotonic() + seconds)
+        _TIME.pack_into(self._memory, SHARDS + lane * _TIME.size, time.monotonic() + seconds)
 
     def resting(self, lane: Lane) -> bool:
         """Whether a lane is left alone. Monotonic time is the same for all processes of a machine."""
-        until: float = _REST.unpack_from(self._memory, SHARDS + lane * _REST.size)[0]
+        until: float = _TIME.unpack_from(self._memory, SHARDS + lane * _TIME.size)[0]
         return time.monotonic() < until
 
     def close(self) -> None:

@@ -177,11 +177,11 @@ def read_due(connection: Connection, lane: Lane, shards: Sequence[int]) -> list[
         FROM (SELECT *, sum(size) OVER (ORDER BY id) - size AS carried
               FROM (SELECT * FROM trivet.outbox AS mine
                     WHERE lane = %(lane)s AND shard = ANY(%(shards)s) AND parked_at IS NULL
-                      AND (due_at IS NULL OR due_at <= clock_timestamp())
+                      AND (due_at IS NULL OR due_at <= statement_timestamp())
                       AND (lane = 0 OR NOT EXISTS (
                           SELECT FROM trivet.outbox AS waiting
                           WHERE waiting.subject = mine.subject AND waiting.id < mine.id AND waiting.lane = 1
-                            AND waiting.due_at > clock_timestamp() AND waiting.parked_at IS NULL))
+                            AND waiting.due_at > statement_timestamp() AND waiting.parked_at IS NULL))
                     ORDER BY id LIMIT %(rows)s) AS first) AS weighed
         WHERE carried < %(bytes)s ORDER BY id
         """,

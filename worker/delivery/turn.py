@@ -1,5 +1,6 @@
 """A turn of delivery: the steps, in order."""
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ from worker.stores.resources import Resources
 EFFECT_ATTEMPTS: Final = 10
 """How often one effect may fail by itself before it is parked; a store that is away counts none."""
 
+DELIVER_S: Final = 2.0
+"""How long a process goes on from turn to turn before it reports back."""
+
 REST_S: Final = 1.0
 """How long a node leaves a lane alone after its store did not answer."""
 
@@ -40,10 +44,12 @@ _log = structlog.get_logger()
 class Turn:
     """What a turn found: rows delivered, shards to look at again at once, stores that were away.
 
-    `taken` is false when another process of the node had the turn, or nothing was marked.
+    `taken` is false when another process of the node had the turn, or nothing was marked. `unfinished`: something
+    is marked still, and whoever comes next goes on.
     """
 
     taken: bool = False
+    unfinished: bool = False
     delivered: int = 0
     busy: set[int] = field(default_factory=set)
     away: list[str] = field(default_factory=list)
@@ -56,16 +62,19 @@ def deliver(given: Resources, node: Node) -> Turn:
     that another node holds stay marked; the caller comes back for them.
     """
     total = Turn()
-    while node.marked() and not total.busy:
+    limit = time.monotonic() + DELIVER_S
+    while node.marked() and not total.busy and time.monotonic() < limit:
         with node.turn() as mine:
             if not mine:
                 break
+            node.beat()
             turn = take_turn(given, node, node.take_marked())
         total.taken = True
         total.delivered += turn.delivered
         total.away += turn.away
         total.busy |= turn.busy
     node.mark(total.busy)
+    total.unfinished = node.marked()
     return total
 
 
@@ -92,7 +101,9 @@ def _redis_lane(given: Resources, connection: Connection, held: Sequence[int], t
         return
     wrong = redis_lane.deliver(given.redis, due)
     done = [row for row in due if row.id not in wrong]
-    _settle(connection, due, done, {row: documents.Failure(error) for row, error in wrong.items()}, turn, node)
+    _settle(
+        connection, held, due, done, {row: documents.Failure(error) for row, error in wrong.items()}, turn, node
+    )
 
 
 def _document_lane(given: Resources, connection: Connection, held: Sequence[int], turn: Turn, node: Node) -> None:
@@ -106,7 +117,7 @@ def _document_lane(given: Resources, connection: Connection, held: Sequence[int]
     published = [(row.id, row.event) for row in done if row.event]
     events.publish(given.redis, published, given.settings.events_maxlen)
     crash_point("after_publish")
-    _settle(connection, due, done, wrong, turn, node)
+    _settle(connection, held, due, done, wrong, turn, node)
 
 
 def _changes(due: Sequence[Due]) -> Iterator[tuple[int, DocumentChange]]:
@@ -126,6 +137,7 @@ def _in_order(due: Sequence[Due], wrong: Mapping[int, documents.Failure]) -> Ite
 
 def _settle(
     connection: Connection,
+    held: Sequence[int],
     due: Sequence[Due],
     done: Sequence[Due],
     wrong: Mapping[int, documents.Failure],
@@ -138,7 +150,7 @@ def _settle(
         if row.id in wrong:
             _put_aside(connection, row, wrong[row.id])
     if len(due) == TURN_ROWS or sum(row.size for row in due) >= TURN_BYTES:
-        node.mark({row.shard for row in due})
+        node.mark(held)  # any of them may owe more
 
 
 def _put_aside(connection: Connection, row: Due, failure: documents.Failure) -> None:

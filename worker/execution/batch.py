@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -17,7 +17,7 @@ from worker.errors import StoreUnavailable, Unavailable
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.command import Command, Result
 from worker.execution.isolation import NeedsSavepoints, Perform, one_by_one, together
-from worker.execution.job import JOBS, Job
+from worker.execution.job import JOBS, Job, no_locks
 from worker.execution.ledger import claim, record, record_conflicts
 from worker.execution.locking import lock
 from worker.execution.owing import owed_by, subject_of
@@ -77,6 +77,8 @@ def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) 
         except Exception as error:  # noqa: BLE001 - judged below, when it stands alone
             problem = _unless_away(error)
             _log.info("batch.again", task=job.name, jobs=len(attempts), error=type(error).__name__)
+            if classify(error) is not Trouble.BUSY:
+                break  # it would fail the same way: find out which job it is
             time.sleep(backoff_s(attempt_number, first_s=0.05, cap_s=1))
     if len(attempts) == 1:
         cause = problem or Unavailable()
@@ -102,8 +104,9 @@ def _end_unrun(
             unrun.ending = verdict(unrun)
 
     try:
-        return _once(job, [attempt.again()], given, perform)
-    except DBAPIError as error:
+        # It names no rows: what it would lock is of no use now, and naming them may be what fails.
+        return _once(replace(job, locks=no_locks), [attempt.again()], given, perform)
+    except Exception as error:
         raise _unless_away(error) from error
 
 

@@ -20,7 +20,8 @@ Lock = tuple[type[Any], UUID]
 """A row by its mapped class and primary key."""
 
 
-def _no_locks(_command: Any) -> Iterable[Lock]:
+def no_locks(_command: Any) -> Iterable[Lock]:
+    """The job touches no row that others do."""
     return ()
 
 
@@ -38,7 +39,7 @@ class Job(Generic[C, R]):
     body: Callable[[C, UnitOfWork], R]
     command: type[C]
     subject: str | None = None
-    locks: Callable[[C], Iterable[Lock]] = _no_locks
+    locks: Callable[[C], Iterable[Lock]] = no_locks
     refuses: Mapping[str, Callable[[], Rejected]] = field(default_factory=dict)
     private: Sequence[str] = ()
     broadcast: bool = True
@@ -83,7 +84,7 @@ def job(
     name: str,
     *,
     subject: str | None = None,
-    locks: Callable[[Any], Iterable[Lock]] = _no_locks,
+    locks: Callable[[Any], Iterable[Lock]] = no_locks,
     refuses: Mapping[str, Callable[[], Rejected]] | None = None,
     private: Sequence[str] = (),
     broadcast: bool = True,

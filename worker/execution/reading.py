@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from worker.errors import InvalidPayload, Rejected, Unreadable
+from worker.errors import InvalidPayload, Rejected, Revoked, Unreadable
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.command import Command
 from worker.execution.job import Job
@@ -23,6 +23,8 @@ def read(job: Job[Any, Any], messages: Sequence[Message]) -> list[Attempt]:
             payload = read_payload(message)
             attempt.digest = payload.digest
             check_headers(message.headers)
+            if message.revoked:
+                raise Revoked("revoked before it started")
             payloads[position] = payload.canonical
         except (Rejected, Unreadable) as problem:
             attempt.digest = attempt.digest or raw_digest(message)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -72,8 +72,11 @@ class Gathering:
     loop of the main process, so nothing here needs a lock.
     """
 
-    def __init__(self, holder: Holder, pool: Pool, timer: Timer, settings: Settings) -> None:
+    def __init__(
+        self, holder: Holder, pool: Pool, timer: Timer, settings: Settings, revoked: Collection[str] = ()
+    ) -> None:
         self._holder = holder
+        self._revoked = revoked
         self._pool = pool
         self._timer = timer
         self._settings = settings
@@ -90,6 +93,18 @@ class Gathering:
     def in_hand(self) -> int:
         """How many messages wait or run; those that wait for their time do not count."""
         return sum(map(len, self._waiting.values())) + len(self._alone) + len(self._running)
+
+    def active(self) -> list[Arrival]:
+        """What is in the pool."""
+        return list(self._running.values())
+
+    def reserved(self) -> list[Arrival]:
+        """What waits for the pool."""
+        return [arrival for arrivals in self._waiting.values() for arrival in arrivals] + list(self._alone)
+
+    def scheduled(self) -> list[Arrival]:
+        """What waits for its time."""
+        return list(self._scheduled.values())
 
     def add(self, arrival: Arrival) -> None:
         """Take a message in; it runs with the next batch of its task, or alone if there is anything with it."""
@@ -116,8 +131,7 @@ class Gathering:
     def close(self) -> list[int]:
         """Start nothing more, the node is shutting down; returns the tags of all that has not been started."""
         self._closing = True
-        waiting = [arrival.tag for arrivals in self._waiting.values() for arrival in arrivals]
-        unstarted = [*waiting, *(arrival.tag for arrival in self._alone), *self._scheduled]
+        unstarted = [arrival.tag for arrival in self.reserved()] + list(self._scheduled)
         self.forget(unstarted)
         return unstarted
 
@@ -149,8 +163,16 @@ class Gathering:
             self._again_later(batch)
             return False
         if ours := [arrival for arrival in batch if arrival.tag not in refused]:
+            self._heed_revoked(ours)
             self._submit(ours)
         return True
+
+    def _heed_revoked(self, batch: list[Arrival]) -> None:
+        if not self._revoked:
+            return
+        for arrival in batch:
+            if arrival.message.task_id in self._revoked:
+                arrival.message = replace(arrival.message, revoked=True)
 
     def _submit(self, batch: list[Arrival]) -> None:
         first = batch[0]

@@ -50,10 +50,18 @@ class IntakeNode:
 
     # What Celery and kombu tell
 
-    def serve(self, pool: Any, timer: Timer) -> Gathering:
-        """Begin, or begin again on a new connection of the consumer, whose timers went with the old one."""
+    @property
+    def gathering(self) -> Gathering | None:
+        """What is in hand, once the node serves."""
+        return self._gathering
+
+    def serve(self, pool: Any, timer: Timer, revoked: Collection[str]) -> None:
+        """Begin, or begin again on a new connection of the consumer, whose timers went with the old one.
+
+        `revoked` are the task ids that operators took back, as Celery keeps them.
+        """
         if self._gathering is None:
-            self._gathering = Gathering(self, pool, timer, self._settings)
+            self._gathering = Gathering(self, pool, timer, self._settings, revoked)
         for clock in self._clocks:
             clock.cancel()
         self._clocks = [
@@ -62,7 +70,6 @@ class IntakeNode:
             timer.call_repeatedly(SWEEP_EVERY_S, self._sweep),
             timer.call_repeatedly(self._settings.lease_s / 3, self._renew),
         ]
-        return self._gathering
 
     def consume(self, queues: Iterable[str], room: int, special: Special, prefix: str = "") -> None:
         """Take from these queues, with so many messages in hand; `special` delivers what takes Celery's own way."""

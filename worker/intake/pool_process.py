@@ -32,8 +32,8 @@ class Report:
 
     `outcomes` are in the order of the messages; None says that PostgreSQL is away and nothing was counted. They
     are all that goes back: a report must fit into a pipe that nobody reads while the main process ends.
-    `busy` says that another node holds shards that this one waits for. `owed` counts the outbox over all nodes
-    when a store is away, is 0 when none is, and None when nobody looked.
+    `busy` says that something is still to be delivered: another node holds its shards, or there is much. `owed`
+    counts the outbox over all nodes when a store is away, is 0 when none is, and None when nobody looked.
     """
 
     outcomes: Sequence[Outcome] | None = None
@@ -69,7 +69,7 @@ class PoolProcess:
             return Report()
         turn = self._deliver(done.shards)
         outcomes = [attempt.ended.outcome for attempt in done.attempts]
-        return Report(outcomes, busy=bool(turn.busy), owed=self._owed(turn))
+        return Report(outcomes, busy=turn.unfinished, owed=self._owed(turn))
 
     def _settle(self, work: Callable[[], batch.Done]) -> batch.Done | None:
         try:
@@ -84,9 +84,9 @@ class PoolProcess:
 
     def tend(self) -> Report:
         """Look after what a crash or an absent store left behind, and send the jobs that are due."""
-        turn = self._deliver(range(SHARDS))
         self._send_due()
-        return Report(busy=bool(turn.busy), owed=self._owed(turn))
+        turn = self._deliver(range(SHARDS))
+        return Report(busy=turn.unfinished, owed=self._owed(turn))
 
     def close(self) -> None:
         """Close the clients."""

@@ -22,11 +22,10 @@ class Trouble(StrEnum):
     """Neither: the statement or its data are wrong."""
 
 
-_AWAY_CLASSES = (
-    "08",  # the connection failed, or its outcome is unknown
-    "53",  # out of disk, memory or connections
-)
+_AWAY_CLASSES = ("08",)  # the connection failed, or its outcome is unknown
 _AWAY = {
+    "53100",  # the disk is full
+    "53300",  # no connection is free
     "25006",  # read-only: a server that was the primary before a failover
     "57P01",  # shut down, or this session ended by an administrator
     "57P02",  # another process of the server crashed
@@ -35,6 +34,8 @@ _AWAY = {
     "58030",  # the server's disk failed
 }
 _BUSY = {
+    "53200",  # out of memory or of locks: perhaps one job alone asks for too much
+    "53400",  # a configured limit, like that of temporary files
     "25P03",  # silent inside a transaction for too long; the session is gone too
     "25P04",  # the transaction took too long
     "40001",  # serialization failure

@@ -1,0 +1,46 @@
+"""What operators do with Celery's own tools while jobs are gathered in batches."""
+
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+
+from tests.fixtures.jobs import Bank, message
+from tests.fixtures.nodes import StartNode, wait_for
+from worker.envelopes import envelope
+from worker.operations.embedded import Urls
+
+
+def test_celerys_own_tools_show_gathered_jobs_and_a_revoked_one_ends_as_rejected(
+    bank: Bank, start_node: StartNode, servers: Urls
+) -> None:
+    account, job_id = bank.open(0), str(uuid4())
+    slow = message("testing.wait", {"seconds": 8})
+    client = Celery(broker=servers.redis, backend=servers.redis)
+    inspect = client.control.inspect(timeout=1)
+    node = start_node(servers, TRIVET_LEASE_S="15")
+
+    payload = {"account": str(account), "amount": 1}
+    client.send_task("accounts.deposit", kwargs=payload, queue="accounts", countdown=8, task_id=job_id)
+    bank.run.given.redis.lpush("maintenance", envelope(slow))
+    wait_for(lambda: ids(inspect.active()) == [slow.task_id], 15)
+    wait_for(lambda: scheduled(inspect) == [job_id], 15)
+    client.control.revoke(job_id, reply=True)
+    wait_for(lambda: list((inspect.ping() or {}).values()) == [{"ok": "pong"}], 15)
+    wait_for(lambda: [each["pool"]["max-concurrency"] for each in (inspect.stats() or {}).values()] == [2], 15)
+    wait_for(lambda: bank.rows("SELECT data FROM trivet.jobs WHERE id = :id AND ended_at IS NOT NULL", id=job_id))
+
+    assert bank.value("SELECT data->>'code' FROM trivet.jobs WHERE id = :id", id=job_id) == "revoked"
+    assert bank.balance(account) == 0
+    assert node.stop() == 0
+    client.close()
+
+
+def scheduled(inspect: Any) -> list[str]:
+    """The ids that wait for their time, on all nodes."""
+    return [entry["request"]["id"] for entries in (inspect.scheduled() or {}).values() for entry in entries]
+
+
+def ids(replies: Any) -> list[str]:
+    """The ids in the answers of all nodes."""
+    return [entry["id"] for entries in (replies or {}).values() for entry in entries]

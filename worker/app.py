@@ -10,6 +10,7 @@ from worker.intake.control import show_gathered
 from worker.intake.node import IntakeNode
 from worker.intake.pool_process import close_process, open_process
 from worker.intake.task import register_jobs
+from worker.intake.transport import Transport
 from worker.settings import Settings, read_settings
 
 
@@ -56,7 +57,7 @@ def _become_node(**_: Any) -> None:
     app.node = Node()
     app.intake = IntakeNode(app.settings, app.tasks)
     show_gathered()
-    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "intake": app.intake}
+    Transport.intake = app.intake
 
 
 @signals.worker_process_init.connect

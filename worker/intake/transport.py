@@ -1,11 +1,10 @@
 """The leased transport: kombu's for Redis, except that a worker node's messages are reserved under a lease.
 
-Producers, results, remote control and events go kombu's way, unchanged. Only a channel that has an intake node
-(the transport option `intake`, which a worker sets before it connects) takes jobs, and it takes them through
-that node; `inspect`, Flower and producers have none.
+Producers, results, remote control and events go kombu's way, unchanged. Only where there is an intake node, which
+a worker sets before it connects, are jobs taken, through that node; `inspect`, Flower and producers have none.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.transport import redis, virtual
 
@@ -53,8 +52,11 @@ class Channel(redis.Channel):
     """A channel that, with an intake node, leaves the taking of jobs to it."""
 
     QoS = QoS  # type: ignore[assignment]  # another QoS than kombu's for Redis, on purpose
-    intake: IntakeNode | None = None
-    from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "intake")  # type: ignore[assignment]
+
+    def __init__(self, connection: Any, *args: Any, **kwargs: Any) -> None:
+        # A channel that is closed has no connection any more, and may still hear of messages.
+        self.intake: IntakeNode | None = connection.intake
+        super().__init__(connection, *args, **kwargs)
 
     @property
     def takes_jobs(self) -> bool:
@@ -126,6 +128,7 @@ class Transport(redis.Transport):
     """`broker_transport = "worker.intake.transport:Transport"`, on an ordinary `redis://` or `rediss://` URL."""
 
     Channel = Channel
+    intake: ClassVar[IntakeNode | None] = None  # no transport option: those are sent to whoever asks for `stats`
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -109,3 +109,12 @@ def test_a_frozen_holder_of_the_turn_is_passed_over(bank: Bank, monkeypatch: pyt
 
     assert len(bank.events()) == 1
     node.close()
+
+
+def test_bodies_that_are_slow_in_sum_keep_their_batch(bank: Bank) -> None:
+    jobs = [message("testing.think", {"seconds": 0.35}) for _ in range(8)]  # the lease is 6 s, silence 2 s
+
+    endings = bank.run(*jobs)
+
+    assert {ending.outcome.value for ending in endings} == {"succeeded"}
+    assert bank.rows("SELECT DISTINCT attempts FROM trivet.jobs") == [(1,)]

@@ -6,9 +6,10 @@ batch starts again with a savepoint around each body; so many rejections cost at
 than linear.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import inspect
@@ -22,6 +23,9 @@ from worker.execution.job import Job
 from worker.execution.unit_of_work import LoadedRows, UnitOfWork
 from worker.execution.verdict import judge
 from worker.stores.postgres_errors import Trouble, classify
+
+SILENCE_S: Final = 0.3
+"""How long the bodies of a batch may go on without a word to PostgreSQL: less than a third of any lease."""
 
 Perform = Callable[[Job[Any, Any], Session, Sequence[Attempt], datetime, LoadedRows], None]
 
@@ -37,7 +41,12 @@ def together(
 
     Raises `NeedsSavepoints` when a body failed in a way that cannot be undone in memory.
     """
+    heard = time.monotonic()
     for attempt in attempts:
+        if time.monotonic() - heard > SILENCE_S:
+            # PostgreSQL ends a session that is silent inside a transaction: it takes it for a frozen one.
+            session.connection().exec_driver_sql("SELECT 1")
+            heard = time.monotonic()
         work = UnitOfWork(session, attempt.job_id, now, rows, attempt.effects)
         before = _Snapshot(job, attempt, rows)
         try:

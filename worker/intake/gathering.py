@@ -14,6 +14,7 @@ from worker.settings import Settings
 TEND_EVERY_S: Final = 1.0
 BUSY_AGAIN_S: Final = 0.02
 DEATHS_MAX: Final = 3
+BATCH_BYTES: Final = 16 * 1024 * 1024
 
 _log = structlog.get_logger()
 
@@ -151,7 +152,11 @@ class Gathering:
         # Fair over tasks: the task that is served moves to the end.
         task = next(iter(self._waiting))
         waiting = self._waiting.pop(task)
-        batch = [waiting.popleft() for _ in range(min(len(waiting), self._settings.batch_max))]
+        batch: list[Arrival] = []
+        size = 0
+        while waiting and len(batch) < self._settings.batch_max and size < BATCH_BYTES:
+            batch.append(waiting.popleft())
+            size += len(batch[-1].message.body)
         if waiting:
             self._waiting[task] = waiting
         return batch

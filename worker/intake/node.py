@@ -162,8 +162,9 @@ class IntakeNode:
         self._hungry = False
         with self._trouble():
             reserved = leases.reserve(room)
-            if reserved.lost:
+            if reserved.lost and not leases.renew():
                 self._take_new_identity(leases, gathering)
+            self._hungry = reserved.lost
             for leased in reserved.messages:
                 self._receive(leased, gathering)
             self._hungry = self._hungry or len(reserved.messages) >= room

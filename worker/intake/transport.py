@@ -77,6 +77,8 @@ class Channel(redis.Channel):
 
     def _basic_cancel(self, consumer_tag: Any) -> Any:
         cancelled = super()._basic_cancel(consumer_tag)
+        if self.intake is not None and not self.active_queues:
+            self.intake.stop_consuming()
         self._tell_node()
         return cancelled
 

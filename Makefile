@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 READY  := $(VENV)/.ready
 ARGS   ?=
-TESTS  ?= tests
+TESTS  ?= tests/unit tests/integration tests/acceptance tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test fmt lint docs audit lock clean
+.PHONY: help demo up check test faults fmt lint docs audit lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ up: $(READY) ## the whole stack in the foreground, until Ctrl-C
 
 test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choose)
 	@$(BIN)/pytest -n 2 $(ARGS) $(TESTS)
+
+faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off: about six minutes
+	@$(BIN)/pytest $(ARGS) tests/faults
 
 check: $(READY) lint ## format, lint, types, layers, reference pages in step
 	@$(BIN)/mypy

@@ -9,7 +9,7 @@ from uuid import UUID
 from worker.delivery.effects import Effects
 from worker.errors import Outcome, Rejected
 from worker.execution.command import Command
-from worker.messages import Message
+from worker.messages import Message, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,13 @@ class Ending:
     @classmethod
     def rejected(cls, rejection: Rejected) -> "Ending":
         """Asked for something that cannot be."""
-        return cls(Outcome.REJECTED, rejection.data)
+        told = {name: printable(text) if isinstance(text, str) else text for name, text in rejection.data.items()}
+        return cls(Outcome.REJECTED, told)
 
     @classmethod
     def parked(cls, code: str, message: str, error: str | None = None, *, failed: bool = False) -> "Ending":
         """Given up."""
-        return cls(Outcome.PARKED, {"code": code, "message": message}, error or message, failed=failed)
+        return cls(Outcome.PARKED, {"code": code, "message": printable(message)}, error or message, failed=failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ def park(message: Message, code: str, why: str, given: Resources) -> Done:
     """
     job = JOBS.get(message.task) or Job(message.task, _nobody_knows_how, Command)
     (attempt,) = read(job, [message])
+    attempt.ending = Ending.parked(code, why)
     return _end_unrun(job, attempt, lambda _: Ending.parked(code, why), given)
 
 

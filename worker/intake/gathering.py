@@ -85,6 +85,8 @@ class Gathering:
         self._alone: deque[Arrival] = deque()
         self._scheduled: dict[int, Arrival] = {}
         self._running: dict[int, Arrival] = {}
+        self._in_pool: list[tuple[Any, list[Arrival]]] = []
+        self._tend_result: Any = None
         self._batches = 0
         self._closing = False
         self._tending = False
@@ -187,16 +189,32 @@ class Gathering:
         args = (first.message.task, [each.message for each in batch]), (first.message, *(first.give_up or ()))
         self._batches += 1
         self._running.update((arrival.tag, arrival) for arrival in batch)
-        self._pool.apply_async(
+        result = self._pool.apply_async(
             target,
             args[target is park_job],
             callback=lambda report: self._ran(batch, report),
             error_callback=lambda failure: self._died(batch, failure),
             timeout=self._settings.batch_limit_s,
         )
+        self._in_pool.append((result, batch))
+
+    def recollect(self) -> None:
+        """Take back what the pool has dropped without a word.
+
+        When Celery loses its connection it flushes the pool: what no process had accepted yet is discarded, and
+        no callback follows.
+        """
+        for batch in [batch for result, batch in self._in_pool if _dropped(result)]:
+            self._back_from_pool(batch)
+            self._holder.waiting_again([arrival.tag for arrival in batch], batch[0].deaths)
+            self._again_later(batch)
+        if self._tending and _dropped(self._tend_result):
+            self._tending = False
+        self.flush()
 
     def _back_from_pool(self, batch: list[Arrival]) -> None:
         self._batches -= 1
+        self._in_pool = [each for each in self._in_pool if each[1] is not batch]
         for arrival in batch:
             del self._running[arrival.tag]
 
@@ -247,7 +265,7 @@ class Gathering:
         if self._tending or self._closing:
             return
         self._tending = True
-        self._pool.apply_async(tend, callback=self._tended, error_callback=self._tending_failed)
+        self._tend_result = self._pool.apply_async(tend, callback=self._tended, error_callback=self._tending_failed)
 
     def _tended(self, report: Report) -> None:
         self._tending = False
@@ -257,3 +275,8 @@ class Gathering:
     def _tending_failed(self, failure: object) -> None:
         self._tending = False
         _log.error("tending.failed", error=str(failure))
+
+
+def _dropped(result: Any) -> bool:
+    """Whether the pool knows nothing any more of what it was given, and has not answered."""
+    return result._job not in result._cache and not result.ready()  # noqa: SLF001 - billiard offers no other way

@@ -70,6 +70,7 @@ class IntakeNode:
             timer.call_repeatedly(SWEEP_EVERY_S, self._sweep),
             timer.call_repeatedly(self._settings.lease_s / 3, self._renew),
         ]
+        self._gathering.recollect()
 
     def consume(self, queues: Iterable[str], room: int, special: Special, prefix: str = "") -> None:
         """Take from these queues, with so many messages in hand; `special` delivers what takes Celery's own way."""
@@ -182,9 +183,18 @@ class IntakeNode:
             why = ("unknown_task", f"no task is named {message.task[:200]}")
             gathering.add(Arrival(unknown(message), leased.tag, leased.deaths, give_up=why))
         elif self._special is not None and (element.special or message.task not in JOBS):
-            self._special(element, leased)
+            self._hand_to_celery(self._special, element, leased, gathering)
         else:
             self._gather(Arrival(message, leased.tag, leased.deaths), delay_s(element.eta), gathering)
+
+    def _hand_to_celery(self, special: Special, element: Element, leased: Leased, gathering: Gathering) -> None:
+        try:
+            special(element, leased)
+        except (RedisError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a message does to Celery, the node goes on
+            why = ("unreadable", f"Celery cannot read it: {error!r}")
+            gathering.add(Arrival(element.message, leased.tag, leased.deaths, give_up=why))
 
     def _gather(self, arrival: Arrival, wait_s: float, gathering: Gathering) -> None:
         if wait_s > 0:

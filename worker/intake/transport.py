@@ -65,7 +65,10 @@ class Channel(redis.Channel):
 
     def deliver(self, element: Element, leased: Leased) -> None:
         """Hand a message to Celery's own strategy, under the tag of its lease."""
-        element.payload["headers"]["ignore_result"] = True
+        headers = element.payload["headers"]
+        headers["ignore_result"] = True
+        if not _are_seconds(headers.get("timelimit")):
+            headers["timelimit"] = [None, None]  # anything else would end the pool's clock, and the node with it
         element.payload["properties"]["delivery_tag"] = leased.tag
         self.connection._deliver(element.payload, leased.queue)  # noqa: SLF001 - as kombu's channel does
 
@@ -91,6 +94,12 @@ class Channel(redis.Channel):
         if self.takes_jobs and self.intake is not None:
             prefix = getattr(self, "global_keyprefix", "") or ""
             self.intake.consume(self.active_queues, self.qos.prefetch_count, self.deliver, prefix)
+
+
+def _are_seconds(limits: Any) -> bool:
+    """Whether these are Celery's two time limits: numbers, or none."""
+    pair = isinstance(limits, list) and len(limits) == 2
+    return pair and all(limit is None or isinstance(limit, int | float) for limit in limits)
 
 
 class Poller(redis.MultiChannelPoller):

@@ -655,10 +655,10 @@ def test_a_plain_celery_app_controls_a_node(bank: Bank, start_node: StartNode, s
     with plain_app(servers) as app:
         (pong,) = app.control.ping(timeout=2, limit=1)
         stats = app.control.inspect(timeout=2, limit=1).stats()
-        app.control.pool_grow(1)
+        app.control.pool_grow(1, reply=True, timeout=2)
         wait_for(lambda: len(node.pool_pids()) == 2, 5)
         run_soon(bank, deposit(account), 2)
-        app.control.pool_shrink(1)
+        app.control.pool_shrink(1, reply=True, timeout=2)
         wait_for(lambda: len(node.pool_pids()) == 1, 5)
         run_soon(bank, deposit(account), 2)
         jobs = [deposit(account) for _ in range(2_000)]

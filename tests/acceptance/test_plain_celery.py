@@ -50,8 +50,9 @@ class Service:
             SELECT * FROM trivet.jobs AS job WHERE id = :id AND ended_at IS NOT NULL
             AND NOT EXISTS (SELECT FROM trivet.outbox WHERE job_id = job.id)
         """
-        wait_for(lambda: self.bank.rows(sql, id=UUID(str(job_id))), 10)
-        return self.bank.rows(sql, id=UUID(str(job_id)))[0]
+        found: list[Any] = []
+        wait_for(lambda: found.extend(self.bank.rows(sql, id=UUID(str(job_id)))) or found, 10)
+        return found[0]  # as it was seen: a repeat that comes later may owe a result again
 
     def events_of(self, job_id: UUID | str) -> list[dict[str, Any]]:
         return [event for event in self.bank.events() if event["jobid"] == str(job_id)]

@@ -51,7 +51,12 @@ class Service:
             AND NOT EXISTS (SELECT FROM trivet.outbox WHERE job_id = job.id)
         """
         found: list[Any] = []
-        wait_for(lambda: found.extend(self.bank.rows(sql, id=UUID(str(job_id)))) or found, 10)
+
+        def look() -> bool:
+            found[:] = self.bank.rows(sql, id=UUID(str(job_id)))
+            return bool(found)
+
+        wait_for(look, 10)
         return found[0]  # as it was seen: a repeat that comes later may owe a result again
 
     def events_of(self, job_id: UUID | str) -> list[dict[str, Any]]:

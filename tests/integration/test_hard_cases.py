@@ -91,6 +91,7 @@ def test_a_stream_of_another_type_delays_events_and_repeats_no_live_message(bank
     heard.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only takes the lock and stops
 def test_a_frozen_holder_of_the_turn_is_passed_over(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "STALE_S", 0.2)
     node = Node()

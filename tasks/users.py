@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -33,6 +33,11 @@ class EmailTaken(Rejected):
         super().__init__("another user has this email address", field="email")
 
 
+def _shown(user: User) -> dict[str, Any]:
+    """What others may see of a user, in documents and results alike."""
+    return {name: getattr(user, name) for name in ("id", "name", "email", "active", "created_at")}
+
+
 class UserDocument(Document, collection="users"):
     """The projection of a user's row."""
 
@@ -44,7 +49,7 @@ class UserDocument(Document, collection="users"):
     @classmethod
     def of(cls, user: User) -> Self:
         """The user as it is now."""
-        return cls(id=user.id, name=user.name, email=user.email, active=user.active, created_at=user.created_at)
+        return cls(**_shown(user))
 
 
 class UserView(Result):
@@ -59,7 +64,7 @@ class UserView(Result):
     @classmethod
     def of(cls, user: User) -> Self:
         """The user as it is now."""
-        return cls(id=user.id, name=user.name, email=user.email, active=user.active, created_at=user.created_at)
+        return cls(**_shown(user))
 
 
 class CreateUser(Command):

@@ -6,9 +6,12 @@ from sqlalchemy import text
 
 from tests.fixtures.jobs import settings_for
 from worker.operations.embedded import Stack, Urls
-from worker.operations.migrating import alembic_config, migrate, newest_revision
+from worker.operations.health_stores import heads
+from worker.operations.migrating import alembic_config, migrate
 from worker.settings import Settings
 from worker.stores.resources import Resources
+
+(NEWEST,) = heads()
 
 
 def test_the_code_and_the_migrations_describe_the_same_tables(settings: Settings) -> None:
@@ -18,7 +21,7 @@ def test_the_code_and_the_migrations_describe_the_same_tables(settings: Settings
 
 def test_migrating_again_changes_nothing(settings: Settings) -> None:
     with Resources.open(settings) as given:
-        assert migrate(given) == (newest_revision(), newest_revision())
+        assert migrate(given) == (NEWEST, NEWEST)
 
 
 def test_every_step_can_be_taken_back_and_taken_again(servers: Urls, settings: Settings) -> None:
@@ -32,7 +35,7 @@ def test_every_step_can_be_taken_back_and_taken_again(servers: Urls, settings: S
         migrate(given)
         with given.engine.connect() as connection:
             command.downgrade(alembic_config(connection), "base")
-        assert migrate(given) == (None, newest_revision())
+        assert migrate(given) == (None, NEWEST)
 
 
 def test_two_who_migrate_at_once_do_not_disturb_each_other(own_servers: Stack) -> None:
@@ -49,4 +52,4 @@ def test_two_who_migrate_at_once_do_not_disturb_each_other(own_servers: Stack) -
     for thread in threads:
         thread.join()
 
-    assert revisions == [newest_revision()] * 2
+    assert revisions == [NEWEST] * 2

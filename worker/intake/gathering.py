@@ -84,10 +84,8 @@ class Gathering:
         self._waiting: dict[str, deque[Arrival]] = {}
         self._alone: deque[Arrival] = deque()
         self._scheduled: dict[int, Arrival] = {}
-        self._running: dict[int, Arrival] = {}
         self._in_pool: list[tuple[Any, list[Arrival]]] = []
         self._tend_result: Any = None
-        self._batches = 0
         self._closing = False
         self._tending = False
         self._held_back = False
@@ -95,11 +93,11 @@ class Gathering:
     @property
     def in_hand(self) -> int:
         """How many messages wait or run; those that wait for their time do not count."""
-        return sum(map(len, self._waiting.values())) + len(self._alone) + len(self._running)
+        return sum(map(len, self._waiting.values())) + len(self._alone) + len(self.active())
 
     def active(self) -> list[Arrival]:
         """What is in the pool."""
-        return list(self._running.values())
+        return [arrival for _, batch in self._in_pool for arrival in batch]
 
     def reserved(self) -> list[Arrival]:
         """What waits for the pool."""
@@ -140,7 +138,7 @@ class Gathering:
 
     def flush(self) -> None:
         """Hand batches to the pool as long as a process is free."""
-        while not (self._held_back or self._closing) and self._batches < self._pool.num_processes:
+        while not (self._held_back or self._closing) and len(self._in_pool) < self._pool.num_processes:
             if self._alone:
                 batch = [self._alone.popleft()]
             elif self._waiting:
@@ -182,16 +180,8 @@ class Gathering:
                 arrival.message = replace(arrival.message, revoked=True)
 
     def _submit(self, batch: list[Arrival]) -> None:
-        first = batch[0]
-        if first.deaths is not None and first.deaths >= DEATHS_MAX:
-            first.give_up = ("poison", f"its process died {first.deaths} times while it ran alone")
-        target: Callable[..., Report] = run_batch if first.give_up is None else park_job
-        args = (first.message.task, [each.message for each in batch]), (first.message, *(first.give_up or ()))
-        self._batches += 1
-        self._running.update((arrival.tag, arrival) for arrival in batch)
         result = self._pool.apply_async(
-            target,
-            args[target is park_job],
+            *_work(batch),
             callback=lambda report: self._ran(batch, report),
             error_callback=lambda failure: self._died(batch, failure),
             timeout=self._settings.batch_limit_s,
@@ -213,10 +203,7 @@ class Gathering:
         self.flush()
 
     def _back_from_pool(self, batch: list[Arrival]) -> None:
-        self._batches -= 1
         self._in_pool = [each for each in self._in_pool if each[1] is not batch]
-        for arrival in batch:
-            del self._running[arrival.tag]
 
     def _ran(self, batch: list[Arrival], report: Report) -> None:
         self._back_from_pool(batch)
@@ -275,6 +262,16 @@ class Gathering:
     def _tending_failed(self, failure: object) -> None:
         self._tending = False
         _log.error("tending.failed", error=str(failure))
+
+
+def _work(batch: list[Arrival]) -> tuple[Callable[..., Report], Sequence[Any]]:
+    """What the pool is to do with a batch: a job that is given up, or died too often, is parked."""
+    first = batch[0]
+    if first.deaths is not None and first.deaths >= DEATHS_MAX:
+        first.give_up = ("poison", f"its process died {first.deaths} times while it ran alone")
+    if first.give_up is not None:
+        return park_job, (first.message, *first.give_up)
+    return run_batch, (first.message.task, [arrival.message for arrival in batch])
 
 
 def _dropped(result: Any) -> bool:

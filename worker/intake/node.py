@@ -46,7 +46,7 @@ class IntakeNode:
         self._away_until = 0.0
         self._returning: set[int] = set()
         self._clocks: list[Any] = []
-        self._renewed = time.monotonic()
+        self._joined = False
 
     # What Celery and kombu tell
 
@@ -83,7 +83,6 @@ class IntakeNode:
                 lease_s=self._settings.lease_s,
                 prefix=prefix,
             )
-            self._renewed = 0.0
 
     def stop_consuming(self) -> None:
         """Take nothing more; what is in hand goes on."""
@@ -103,7 +102,7 @@ class IntakeNode:
         """Take what there is room for; called in each turn of the event loop, so nearly always nothing to do."""
         if self._leases is None or self._gathering is None or time.monotonic() < self._away_until:
             return
-        if not self._renewed:
+        if not self._joined:
             self._join()
         if self._hungry or self._leases.line.woken:
             self._take(self._leases, self._gathering)
@@ -206,7 +205,7 @@ class IntakeNode:
         self._hungry = True
 
     def _renew(self) -> None:
-        if self._leases is None or self._gathering is None or not self._renewed:
+        if self._leases is None or self._gathering is None or not self._joined:
             return
         with self._trouble():
             self._leases.acknowledge()
@@ -216,7 +215,7 @@ class IntakeNode:
                 self.give_back(())
 
     def _sweep(self) -> None:
-        if self._leases is None or not self._renewed:
+        if self._leases is None or not self._joined:
             return
         with self._trouble():
             swept = self._leases.sweep()
@@ -227,7 +226,7 @@ class IntakeNode:
     def _join(self) -> None:
         with self._trouble():
             self._held_by_us().join()
-            self._renewed = time.monotonic()
+            self._joined = True
 
     def _take_new_identity(self, leases: Leases, gathering: Gathering) -> None:
         """The lease was lost, so others may have what was not started: drop it, and go on as another node."""

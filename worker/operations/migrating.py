@@ -6,7 +6,6 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 import migrations
@@ -53,11 +52,6 @@ def revision(connection: Connection) -> str | None:
     current = context.get_current_revision()
     connection.commit()
     return current
-
-
-def newest_revision() -> str | None:
-    """The revision that this code needs."""
-    return ScriptDirectory.from_config(alembic_config()).get_current_head()
 
 
 def alembic_config(connection: Connection | None = None) -> Config:

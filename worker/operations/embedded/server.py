@@ -2,6 +2,7 @@
 
 import signal
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ START_TIMEOUT_S = 60.0
 ADOPT_TIMEOUT_S = 5.0
 
 
-class Server:
+class Server(ABC):
     """A server on `place`; `bound` to this process, unless it is to live on by itself.
 
     Not started yet when made. The port is chosen at the first start when none is given, and kept as long
@@ -56,9 +57,9 @@ class Server:
         return self._process.pid if self._process and processes.alive(self._process) else None
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """The URL for clients."""
-        raise NotImplementedError
 
     @cached_property
     def program(self) -> Program:
@@ -117,19 +118,19 @@ class Server:
         """Tell whether the port answers, and as the server of this very data folder."""
         return bool(self.port) and ports.accepts(self.port) and self._serves() == str(self.data)
 
+    @abstractmethod
     def _prepare(self) -> None:
         """Lay out the data folder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _command(self) -> list[str]:
         """Return the command that starts the server on `self.port`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _serves(self) -> str | None:
         """Ask the server for its data folder; None while it gives no answer."""
-        raise NotImplementedError
 
-    def _settle(self, deadline: float) -> None:
+    def _settle(self, deadline: float) -> None:  # noqa: B027 - most servers have nothing left to do
         """Do what is left once the server answers."""
 
     def _port_of(self, process: Process) -> int:

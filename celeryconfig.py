@@ -32,7 +32,18 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 # Wait for a broker that is away, for ever; notice one that has gone silent.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-broker_transport_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
+# Heartbeats and remote control use the broker in the main process: whoever waits there keeps intake waiting.
+_silence_s = _settings.silence_s
+broker_transport_options = {
+    "socket_timeout": _silence_s,
+    "socket_connect_timeout": min(2, _silence_s),
+    "socket_keepalive": True,
+    "health_check_interval": _silence_s,
+}
+
+# What a node gathers and runs is not among the requests that Celery would wait for, or cancel, at a shutdown.
+worker_consumer = "worker.intake.consumer:Consumer"
+worker_enable_soft_shutdown_on_idle = True
 
 worker_hijack_root_logger = False
 worker_proc_alive_timeout = 10

@@ -1,88 +1,145 @@
-"""What kill -9 costs: `python -m bench.kills [--kills N] [--rate R] [--lease S]`.
+"""What kill -9 costs, beside stock Celery: `python -m bench.kills [--kills N] [--rate R] [--only SIDE]`.
 
-Two nodes on embedded servers, and a client that sends single deposits, so many a second. One node after the other
-is killed at a random moment and started again. Then all is left to finish, and it is checked that every job has
-ended once and none was parked. The figures are the seconds from a kill until nobody held anything in the dead
-node's name.
+Two workers of one pool process each on embedded servers, and a plain Celery client in a process of its own that
+sends single deposits, so many a second. One worker after the other is killed, as drawn from the seed, and started
+again. Then all is left to finish, and it is checked that every job that was accepted took effect once. The same is
+done to Celery on kombu's Redis transport (`bench.stock`), with the lease as visibility timeout.
+
+A takeover is over when nothing is filed any more as being in the dead worker's hands. Ours must have lost, repeated
+and parked nothing and have taken over within the lease and two seconds, or the exit code is 1.
 """
 
 import argparse
+import json
 import logging
-import random
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
+from rich.console import Console
+from rich.table import Table
 
-from tests.fixtures.fleet import Fleet, Load, loaded
-from tests.fixtures.jobs import Bank, Runner, message, settings_for
-from tests.fixtures.load import ended, settle
-from tests.fixtures.nodes import WorkerNode, spawn_node
-from worker.operations.embedded import Options, Place, Stack, Urls
+from bench.killing import ACCOUNTS, Found, count, drawn, kill_all, read, sending, settle
+from bench.sides import Ours, Scene, Side, Stock
+from tests.fixtures.jobs import Bank, Runner, empty, settings_for
+from worker.operations.embedded import Options, Place, Stack
 from worker.operations.migrating import migrate
 from worker.stores.resources import Resources
 
-LONGEST_S = 3_600
+SIDES: Final[dict[str, Callable[[Scene], Side]]] = {"ours": Ours, "stock": Stock}
 
 
-def start(running: ExitStack, urls: Urls, folder: Path, lease_s: str) -> WorkerNode:
-    """One more node, ready to take messages."""
-    node = spawn_node(running, urls, folder, concurrency=1, TRIVET_LEASE_S=lease_s)
-    node.wait_ready()
-    return node
+def trial(name: str, scene: Scene, asked: argparse.Namespace) -> Found:
+    """Kill workers of one side, so many times."""
+    began = time.monotonic()
+    empty(scene.bank.run.given)
+    accounts = scene.bank.open_many(ACCOUNTS, 0)
+    side = SIDES[name](scene)
+    out = scene.folder / f"{name}.sent"
+    with sending(scene.urls, accounts, side.task, asked.rate, asked.seed, out):
+        took_s = kill_all(side, drawn(asked.seed, asked.kills, asked.lease), partial(tell, name, began, out))
+    settle(side)
+    sent = read(out)
+    lost, repeated, wrong = count(scene.bank, sent)
+    seconds = round(time.monotonic() - began)
+    return Found(asked.lease, len(sent), lost, repeated, wrong, side.endings(), took_s, seconds)
 
 
-def kill(fleet: Fleet, kills: int) -> list[float]:
-    """Kill one of two nodes, so many times; returns how long each takeover took, in seconds."""
-    chance = random.Random(1)
-    nodes = [fleet.add(), fleet.add()]
-    takeovers: list[Future[float]] = []
-    for number in range(kills):
-        time.sleep(chance.uniform(0, 1))
-        takeovers.append(fleet.kill(nodes.pop(chance.randrange(2))))
-        nodes.append(fleet.add())
-        if number % 10 == 9:
-            print(f"{number + 1} kills", flush=True)
-    return [takeover.result(60) for takeover in takeovers]
+def tell(name: str, began: float, out: Path, kills: int) -> None:
+    """Show that it goes on."""
+    if kills % 10 == 0:
+        sent = len(out.read_bytes().splitlines())
+        seconds = time.monotonic() - began
+        print(f"{name}: {kills} kills, {sent:,} sent, {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def report(bank: Bank, load: Load, took_s: Sequence[float]) -> None:
-    """Check, and print."""
-    settle(bank, load.sent)
-    parked = bank.value("SELECT count(*) FROM trivet.jobs WHERE state = 'parked'")
-    print(f"{len(took_s)} kills, {load.sent:,} jobs: {load.sent - ended(bank)} lost, {parked} parked")
-    print(f"taken over after: p50 {statistics.median(took_s):.2f} s, max {max(took_s):.2f} s")
+def table(found: dict[str, Found], asked: argparse.Namespace) -> Table:
+    """One column for each side."""
+    shown = Table("", *found, title=f"seed {asked.seed}, {asked.rate:.0f} jobs/s, lease {asked.lease:g} s")
+    columns = [rows(one) for one in found.values()]
+    for label in columns[0]:
+        shown.add_row(label, *(column[label] for column in columns))
+    return shown
+
+
+def rows(found: Found) -> dict[str, str]:
+    """The figures of one side, as they are printed."""
+    after = found.takeovers
+    return {
+        "kill -9": f"{len(found.took_s)}",
+        "jobs accepted": f"{found.sent:,}",
+        "lost: no effect": f"{found.lost:,}",
+        "more than one effect": f"{found.repeated:,}",
+        "accounts with wrong balance": f"{found.wrong_balances} of {ACCOUNTS}",
+        "ended as succeeded": f"{found.endings.get('succeeded', '–'):,}" if found.endings else "no record",
+        "parked": f"{found.endings['parked']}" if found.endings else "no record",
+        "killed with messages in hand": f"{len(after)}",
+        "taken over after: p50": f"{statistics.median(after):.2f} s" if after else "–",
+        "taken over after: max": f"{max(after):.2f} s" if after else "–",
+        "seconds in all": f"{found.seconds}",
+    }
+
+
+def good(ours: Found, bank: Bank, lease_s: float) -> bool:
+    """Whether ours did what it promises, and what must always be true of money, documents and events."""
+    try:
+        bank.check()
+    except AssertionError:
+        traceback.print_exc()
+        return False
+    once = ours.endings == {"succeeded": ours.sent, "parked": 0}
+    return once and not (ours.lost or ours.repeated or ours.wrong_balances) and max(ours.took_s) <= lease_s + 2
+
+
+def run(asked: argparse.Namespace, folder: Path) -> tuple[dict[str, Found], bool]:
+    """One trial of each side that was asked for, on the same servers."""
+    found: dict[str, Found] = {}
+    fine = True
+    stack = Stack(Place.of(folder / "servers"), Options(appendfsync="always"))
+    with ExitStack() as opened:
+        opened.callback(stack.place.remove)
+        opened.callback(stack.kill)
+        stack.start()
+        given = opened.enter_context(Resources.open(settings_for(stack.urls)))
+        migrate(given)
+        bank = Bank(Runner(given))
+        for name in SIDES if asked.only is None else [asked.only]:
+            with ExitStack() as running:
+                found[name] = trial(name, Scene(stack.urls, folder, running, bank, asked.lease), asked)
+            print(json.dumps({name: asdict(found[name])}), file=sys.stderr, flush=True)
+            if name == "ours":
+                fine = good(found[name], bank, asked.lease)
+    return found, fine
 
 
 def main() -> None:
     """Kill, wait, check, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--rate", type=float, default=200)
-    parser.add_argument("--lease", type=float, default=3)
+    parser.add_argument("--lease", type=float, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=SIDES)
+    parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        stack = Stack(Place.of(Path(folder) / "servers"), Options(appendfsync="always"))
-        stack.start()
-        running.callback(stack.place.remove)
-        running.callback(stack.kill)
-        given = running.enter_context(Resources.open(settings_for(stack.urls)))
-        migrate(given)
-        bank = Bank(Runner(given))
-        account = bank.open(0)
-        count = min(int(asked.rate * LONGEST_S), int(asked.rate * (asked.kills + 10) * 10))
-        messages = [message("accounts.deposit", {"account": account, "amount": 1}) for _ in range(count)]
-        fleet = Fleet(given.redis, partial(start, running, stack.urls, Path(folder), str(asked.lease)))
-        with loaded(given.redis, messages, asked.rate) as load:
-            took_s = kill(fleet, asked.kills)
-        report(bank, load, took_s)
+    print(f"seed {asked.seed}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        found, fine = run(asked, Path(folder))
+    if asked.json:
+        print(json.dumps({name: asdict(one) for name, one in found.items()} | {"ok": fine}))
+    else:
+        Console().print(table(found, asked))
+    sys.exit(not fine)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The comparator: the same transfer as an ordinary Celery task, as a competent user writes it.
+"""The comparator: the same transfer and deposit as ordinary Celery tasks, as a competent user writes them.
 
 One transaction a job with psycopg, prefork, late acknowledgement, connections that stay open, a receipt in MongoDB
-with majority, an event published and appended to the stream. Run by `bench.transfers`, never by hand.
+with majority, an event published and appended to the stream. Run by `bench.transfers`, and by `bench.kills` through
+`bench.stock`, never by hand.
 """
 
 import json
@@ -62,8 +63,29 @@ def transfer(self: Any, source: str, target: str, amount: int) -> None:
         )
     receipt = {"_id": job_id, "source": source, "target": target, "amount": amount, "left": left, "right": right}
     _clients["mongo"].get_database("trivet")["plain_receipts"].insert_one(receipt)
-    event = json.dumps({"id": job_id, "type": "plain.transfer", "time": datetime.now(UTC).isoformat()})
+    _tell("plain.transfer", job_id)
+
+
+@app.task(bind=True, name="plain.deposit")  # type: ignore[untyped-decorator]  # Celery has no types
+def deposit(self: Any, account: str, amount: int) -> None:
+    """Bring money in, tell."""
+    job_id = self.request.id
+    with _clients["postgres"].transaction(), _clients["postgres"].cursor() as cursor:
+        cursor.execute(
+            "UPDATE accounts SET balance = balance + %s WHERE id = %s RETURNING currency", (amount, account)
+        )
+        currency = cursor.fetchone()[0]
+        cursor.execute(
+            "INSERT INTO ledger_entries (movement_id, account_id, currency, amount, entered_at)"
+            " VALUES (%s, NULL, %s, %s, now()), (%s, %s, %s, %s, now())",
+            (job_id, currency, -amount, job_id, account, currency, amount),
+        )
+    _tell("plain.deposit", job_id)
+
+
+def _tell(task: str, job_id: str) -> None:
+    event = json.dumps({"id": job_id, "type": task, "time": datetime.now(UTC).isoformat()})
     with _clients["redis"].pipeline(transaction=False) as pipe:
         pipe.xadd("events", {"event": event}, maxlen=100_000, approximate=True)
-        pipe.publish("events:plain.transfer", event)
+        pipe.publish(f"events:{task}", event)
         pipe.execute()

@@ -1,7 +1,8 @@
 """Transfers a second, beside the same work as a plain Celery task: `python -m bench.transfers [--jobs N]`.
 
-The queue is full before the worker starts; 1,000 accounts; durable settings. The figure is (n - 1) / (last event -
-first event), by the times that Redis gave the stream's entries. Rounds alternate; money is checked after each.
+Three ways: the set-based body, the single body through the ORM, and the plain task. The queue is full before the
+worker starts; 1,000 accounts; durable settings. The figure is (n - 1) / (last event - first event), by the times
+that Redis gave the stream's entries. Rounds alternate; money is checked after each.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import structlog
@@ -57,16 +60,16 @@ def fill(bank: Bank, count: int, task: str, queue: str) -> None:
     """Fresh accounts, and a full queue."""
     empty(bank.run.given)
     accounts = [account for _ in range(2) for account in bank.open_many(ACCOUNTS // 2, 1_000_000)]
-    bank.run.given.redis.flushall()
+    bank.run.given.redis.delete("events")
     with bank.run.given.redis.pipeline(transaction=False) as pipe:
         for job in transfers(accounts, count, task):
             pipe.lpush(queue, envelope(job))
         pipe.execute()
 
 
-def ours(stack: Stack, bank: Bank, count: int, folder: Path) -> float:
+def ours(task: str, stack: Stack, bank: Bank, count: int, folder: Path) -> float:
     """Trivet: one node, its pool of two."""
-    fill(bank, count, "accounts.transfer", "accounts")
+    fill(bank, count, task, "accounts")
     with ExitStack() as running:
         node = spawn_node(running, stack.urls, folder, concurrency=POOL, TRIVET_LEASE_S="15")
         found = rate(bank, count)
@@ -95,6 +98,13 @@ def plain(stack: Stack, bank: Bank, count: int, folder: Path) -> float:
         check(bank, count)
 
 
+WAYS: Final[dict[str, Callable[[Stack, Bank, int, Path], float]]] = {
+    "set": partial(ours, "accounts.transfer"),
+    "single": partial(ours, "accounts.transfer_singly"),
+    "celery": plain,
+}
+
+
 def check(bank: Bank, count: int) -> None:
     """Money is conserved, and every transfer has its entries."""
     assert bank.value("SELECT sum(amount) FROM ledger_entries") == 0
@@ -102,17 +112,18 @@ def check(bank: Bank, count: int) -> None:
 
 
 def alternate(stack: Stack, jobs: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """Ours, plain, and again."""
-    found: dict[str, list[float]] = {"trivet": [], "celery": []}
+    """One way after the other, and again."""
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
     with Resources.open(settings_for(stack.urls)) as given:
         migrate(given)
         bank = Bank(Runner(given))
         for _ in range(rounds):
-            for name, measure in (("trivet", ours), ("celery", plain)):
+            for name, measure in WAYS.items():
                 found[name].append(measure(stack, bank, jobs, folder))
                 print(f"{name:>8}: {found[name][-1]:8.0f} transfers/s", file=sys.stderr, flush=True)
     medians = {name: statistics.median(rates) for name, rates in found.items()}
-    return {"runs": found, "medians": medians, "ratio": medians["trivet"] / medians["celery"]}
+    ratios = {name: round(median / medians["celery"], 2) for name, median in medians.items()}
+    return {"runs": found, "medians": medians, "ratios": ratios}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from tasks.model import Base
 from worker.stores.schema import SCHEMA, metadata
 
 # The tables of the runtime stand beside the code that uses them.
-for module in ("worker.delivery.outbox", "worker.execution.ledger"):
+for module in ("worker.delivery.outbox", "worker.delivery.shards", "worker.execution.ledger"):
     import_module(module)
 
 

@@ -1,14 +1,17 @@
-"""Users: create them; the document that others read is a projection of the row."""
+"""Users: create, change, remove and read them; the document that others read is a projection of the row."""
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
 
-from tasks.model import User
-from worker import Command, Document, Rejected, Result, UnitOfWork, job
+from tasks.model import Account, User
+from worker import Command, Document, NotFound, Rejected, Result, UnitOfWork, job
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
@@ -31,6 +34,12 @@ class EmailTaken(Rejected):
 
     def __init__(self) -> None:
         super().__init__("another user has this email address", field="email")
+
+
+class UserHasAccounts(Rejected):
+    """The user still owns an open account."""
+
+    code = "user_has_accounts"
 
 
 def _shown(user: User) -> dict[str, Any]:
@@ -81,12 +90,71 @@ class UserCreated(Result):
     posts: list[UUID]
 
 
-@job(
-    "users.create",
-    subject="users/{job_id}",
-    refuses={"users_email_key": EmailTaken},
-    private=["user.email"],
-)
+class UpdateUser(Command):
+    """Change a user; what is not given, or null, stays."""
+
+    id: UUID
+    name: Name | None = None
+    email: Email | None = None
+    active: bool | None = None
+
+
+class OneUser(Result):
+    """A user."""
+
+    user: UserView
+
+
+class DeleteUser(Command):
+    """Remove a user, with all that is personal."""
+
+    id: UUID
+
+
+class UserDeleted(Result):
+    """The user that is gone; `anonymised`: its row stays, without anything personal, for its closed accounts."""
+
+    id: UUID
+    anonymised: bool
+
+
+class GetUser(Command):
+    """Read one user, through the cache."""
+
+    id: UUID
+
+
+class ListUsers(Command):
+    """Read a page of users, the newest first or by name; `active` picks those that are, or are not."""
+
+    active: bool | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+    skip: Annotated[int, Field(ge=0, le=2**31)] = 0
+    order: Literal["created_at", "name"] = "created_at"
+
+
+class UserPage(Result):
+    """The page, and how many there are in all."""
+
+    users: list[UserView]
+    total: int
+
+
+EMAIL_KEY: Final = {"users_email_key": EmailTaken}
+"""The index that keeps addresses apart, and what its violation means."""
+
+
+def itself(command: UpdateUser | DeleteUser) -> Iterator[tuple[type[User], UUID]]:
+    """The user that is meant."""
+    yield User, command.id
+
+
+def cache_key(key: UUID) -> str:
+    """Where a user is cached."""
+    return f"user:{key}"
+
+
+@job("users.create", subject="users/{job_id}", refuses=EMAIL_KEY, private=["user.email"])
 def create(command: CreateUser, work: UnitOfWork) -> UserCreated:
     """Insert the user under the job's own id, and project it."""
     user = User(
@@ -100,3 +168,65 @@ def create(command: CreateUser, work: UnitOfWork) -> UserCreated:
     work.session.add(user)
     work.store(UserDocument.of(user))
     return UserCreated(user=UserView.of(user), posts=[])
+
+
+@job("users.update", subject="users/{id}", locks=itself, refuses=EMAIL_KEY, private=["user.email"])
+def update(command: UpdateUser, work: UnitOfWork) -> OneUser:
+    """Change the row, project it, and drop the cached copy."""
+    user = work.get(User, command.id)
+    user.refuse_deleted()
+    for name, value in command.model_dump(exclude={"id"}, exclude_none=True).items():
+        setattr(user, name, value)
+    user.updated_at = work.now
+    work.store(UserDocument.of(user))
+    work.forget(cache_key(user.id))
+    return OneUser(user=UserView.of(user))
+
+
+@job("users.delete", subject="users/{id}", locks=itself)
+def delete(command: DeleteUser, work: UnitOfWork) -> UserDeleted:
+    """Remove the row, or what is personal in it; the lock on it keeps new accounts from being opened meanwhile."""
+    user = work.get(User, command.id)
+    user.refuse_deleted()
+    closed = work.session.scalars(select(Account.closed_at.is_not(None)).where(Account.owner_id == user.id)).all()
+    if not all(closed):
+        raise UserHasAccounts(f"user {user.id} owns {closed.count(False)} open accounts: close them first")
+    if closed:
+        user.anonymise(work.now)
+    else:
+        work.session.delete(user)
+    work.remove(UserDocument, user.id)
+    work.forget(cache_key(user.id))
+    return UserDeleted(id=user.id, anonymised=bool(closed))
+
+
+@job("users.get", broadcast=False)
+def get(command: GetUser, work: UnitOfWork) -> OneUser:
+    """The user as it was committed last; nothing of it is in the event."""
+
+    def load(session: Session) -> dict[str, Any] | None:
+        user = session.get(User, command.id)
+        return None if user is None or user.deleted_at else UserView.of(user).model_dump(mode="json")
+
+    found = work.cached(cache_key(command.id), load)
+    if found is None:
+        raise NotFound(User, command.id)
+    return OneUser(user=UserView.model_validate(found, strict=False))
+
+
+@job("users.list", broadcast=False)
+def list_users(command: ListUsers, work: UnitOfWork) -> UserPage:
+    """A page of users, in two statements; nothing of them is in the event."""
+    wanted = [User.deleted_at.is_(None)]
+    if command.active is not None:
+        wanted.append(User.active.is_(command.active))
+    page = select(User).where(*wanted).order_by(*_order(command)).offset(command.skip).limit(command.limit)
+    users = [UserView.of(user) for user in work.session.scalars(page)]
+    total = work.session.scalar(select(func.count()).select_from(User).where(*wanted))
+    return UserPage(users=users, total=total or 0)
+
+
+def _order(command: ListUsers) -> tuple[ColumnElement[Any], ...]:
+    if command.order == "name":
+        return User.name.asc(), User.id.asc()
+    return User.created_at.desc(), User.id.desc()

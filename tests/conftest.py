@@ -7,7 +7,11 @@ pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.nodes",
     "tests.fixtures.jobs",
+    "tests.fixtures.poor_redis",
+    "tests.fixtures.command_line",
+    "tests.fixtures.producing",
     "tests.fixtures.crashes",
+    "tests.fixtures.other_redis",
 ]
 
 # What went wrong is told by warnings; every query of every test is too much to read.

@@ -1,4 +1,4 @@
-"""The names that a job module may use.
+"""The names that a job module may use, and those of producers and subscribers.
 
 They are imported when they are first asked for: a process that only wants a setting does not wait for an ORM.
 """
@@ -8,35 +8,65 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from worker.delivery.effects import Document
-    from worker.errors import InvalidPayload, NotFound, Rejected, Unavailable
+    from worker.delivery.events import Event
+    from worker.errors import Gap, InvalidPayload, NotFound, Rejected, Unavailable
     from worker.execution.command import Command, MinorUnits, Result
-    from worker.execution.job import Job, job
+    from worker.execution.enqueued import Enqueued, Parked
+    from worker.execution.enqueueing import Options
+    from worker.execution.job import Job, Through, job
     from worker.execution.unit_of_work import UnitOfWork
+    from worker.producer import NotEnqueued, QueueFull
+    from worker.stores.in_sets import insert_many, update_many
+    from worker.stores.limits import RateLimit
+    from worker.subscriber import Subscriber
 
 __all__ = [
     "Command",
     "Document",
+    "Enqueued",
+    "Event",
+    "Gap",
     "InvalidPayload",
     "Job",
     "MinorUnits",
+    "NotEnqueued",
     "NotFound",
+    "Options",
+    "Parked",
+    "QueueFull",
+    "RateLimit",
     "Rejected",
     "Result",
+    "Subscriber",
+    "Through",
     "Unavailable",
     "UnitOfWork",
+    "insert_many",
     "job",
+    "update_many",
 ]
 
 _HOMES: Final = {
     "Command": "execution.command",
     "Document": "delivery.effects",
+    "Enqueued": "execution.enqueued",
+    "Event": "delivery.events",
+    "Gap": "errors",
     "InvalidPayload": "errors",
     "MinorUnits": "execution.command",
+    "NotEnqueued": "producer",
     "NotFound": "errors",
+    "Options": "execution.enqueueing",
+    "Parked": "execution.enqueued",
+    "QueueFull": "producer",
+    "RateLimit": "stores.limits",
     "Rejected": "errors",
     "Result": "execution.command",
+    "Subscriber": "subscriber",
     "Unavailable": "errors",
     "UnitOfWork": "execution.unit_of_work",
+    "insert_many": "stores.in_sets",
+    "update_many": "stores.in_sets",
 }
 
 

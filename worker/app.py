@@ -10,6 +10,7 @@ from worker.intake.control import show_gathered
 from worker.intake.node import IntakeNode
 from worker.intake.pool_process import close_process, open_process
 from worker.intake.task import register_jobs
+from worker.intake.task_events import TaskEvents
 from worker.intake.transport import Transport
 from worker.settings import Settings, read_settings
 
@@ -25,14 +26,26 @@ class App(Celery):  # type: ignore[misc]  # Celery has no types
         """Let the intake node use this consumer's pool and clock; told anew for each connection and task."""
         if self.intake is not None and self._served != (id(consumer), consumer.restart_count):
             self._served = (id(consumer), consumer.restart_count)
-            self.intake.serve(consumer.pool, consumer.timer, consumer.controller.state.revoked)
+            revoked = consumer.controller.state.revoked
+            self.intake.serve(consumer.pool, consumer.timer, revoked, TaskEvents(consumer))
+
+    def leave(self) -> None:
+        """Hand back all messages and stop being a node, if this process is one."""
+        if self.intake is not None:
+            self.intake.leave()
 
     _served = (0, 0)
 
 
 def make_app() -> App:
     """Read the settings, import the task modules that `celeryconfig` names, make each job a task."""
-    app = App("trivet", config_source="celeryconfig")
+    app = App(
+        "trivet",
+        config_source="celeryconfig",
+        amqp="worker.intake.reconnecting:AMQP",
+        events="worker.intake.task_events:Events",
+        task_cls="worker.intake.task:SpecialTask",
+    )
     app.settings = read_settings()
     for module in app.conf.imports:
         import_module(module)
@@ -62,7 +75,7 @@ def _become_node(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _open(**_: Any) -> None:
-    open_process(app.settings, app.node)
+    open_process(app.settings, app.node, app.tasks)
 
 
 @signals.worker_process_shutdown.connect
@@ -78,5 +91,4 @@ def _start_nothing_more(**_: Any) -> None:
 
 @signals.worker_shutdown.connect
 def _leave(**_: Any) -> None:
-    if app.intake is not None:
-        app.intake.leave()
+    app.leave()

@@ -5,6 +5,7 @@
 
 import base64
 import json
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from worker.messages import HEADERS, Message
@@ -32,21 +33,25 @@ def body_of(payload: bytes) -> bytes:
     return b"[[]," + payload + b',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 
 
-def envelope(message: Message) -> bytes:
-    """The element to push on the left of the queue's list."""
+def envelope(message: Message, eta: datetime | None = None) -> bytes:
+    """The element to push on the left of the queue's list; with `eta`, a node keeps it until that moment."""
     ours = {name: message.headers[name] for name in HEADERS if name in message.headers}
     # Not orjson: a task id may hold what is no UTF-8, and must arrive as it was.
     return json.dumps({
         "body": base64.b64encode(message.body).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": _celery_headers(message.task, message.task_id) | ours,
+        "headers": _celery_headers(message.task, message.task_id) | ours | _not_before(eta),
         "properties": _properties(message.task_id, queue_of(message.task), uuid4()),
     }).encode()  # fmt: skip
 
 
 def _celery_headers(task: str, task_id: str) -> dict[str, object]:
     return _NOTHING_SPECIAL | {"task": task, "id": task_id, "root_id": task_id}
+
+
+def _not_before(eta: datetime | None) -> dict[str, object]:
+    return {} if eta is None else {"eta": eta.isoformat()}
 
 
 def _properties(task_id: str, queue: str, tag: UUID) -> dict[str, object]:

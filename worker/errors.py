@@ -8,14 +8,18 @@ TrivetError
 │   ├── PayloadTooLarge    code payload_too_large
 │   ├── IdempotencyConflict  code idempotency_conflict
 │   ├── Expired            code expired
+│   ├── RateLimited        code rate_limited, with retry_after_s and remaining
 │   └── NotFound           code <row>_not_found
 │       (each slice adds its own beside its tasks)
 ├── Unavailable            something that the job needs is away; try again until the deadline
+├── Gap                    a subscriber may have missed events; read the state anew
 └── Unreadable             the message is no job that this version understands; park it
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 
@@ -65,6 +69,23 @@ class Rejected(TrivetError):
         place = {"field": self.field} if self.field else {}
         return {"code": self.code, "message": self.message, **place}
 
+    @classmethod
+    def told(cls, data: Mapping[str, Any]) -> "Rejected":
+        """The rejection that such data tells of: of the class that has this code, where it is known here."""
+        kinds = {vars(kind)["code"]: kind for kind in _below(Rejected) if "code" in vars(kind)}
+        other = NotFound if str(data["code"]).endswith("_not_found") else Rejected
+        kind = kinds.get(data["code"], other)
+        rejection = kind.__new__(kind, data["message"])  # not its __init__, which may take what we do not know
+        Rejected.__init__(rejection, data["message"], field=data.get("field"))
+        vars(rejection).update(data)
+        return rejection
+
+
+def _below(kind: type[Rejected]) -> Iterator[type[Rejected]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)
+
 
 class InvalidPayload(Rejected):
     """The payload is not what the task takes; `field` says where."""
@@ -96,6 +117,22 @@ class Revoked(Rejected):
     code = "revoked"
 
 
+class RateLimited(Rejected):
+    """The job is over its rate limit: `retry_after_s` seconds later one more is allowed, now `remaining`."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, remaining: int, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.remaining = remaining
+        self.retry_after_s = retry_after_s
+
+    @property
+    def data(self) -> dict[str, object]:
+        """As every rejection's, with the two figures."""
+        return {**super().data, "retry_after_s": self.retry_after_s, "remaining": self.remaining}
+
+
 class NotFound(Rejected):
     """A row that the job names does not exist; the code is made from the row's class: `account_not_found`."""
 
@@ -107,6 +144,17 @@ class NotFound(Rejected):
 
 class Unavailable(TrivetError):
     """Something that the job needs is away; the job is tried again until its deadline."""
+
+
+class Gap(TrivetError):
+    """The stream of events no longer has the entry at `position`, so what followed it may be missing as well."""
+
+    def __init__(self, position: str) -> None:
+        self.position = position
+        super().__init__(
+            f"the stream of events no longer has {position}: it was trimmed away, or Redis lost it. Read the state"
+            " that you need from PostgreSQL or MongoDB, and then begin at 0"
+        )
 
 
 class Unreadable(TrivetError):

@@ -30,8 +30,11 @@ DEPTH_MAX: Final = 100
 KEY_MAX: Final = 512
 """Characters of an idempotency key or a task id."""
 
-HEADERS: Final = ("idempotency_key", "want_result", "deadline", "payload_version", "traceparent", "expires")
-"""The headers that a job knows: those that a producer may set, and Celery's `expires`."""
+HEADERS: Final = (
+    *("idempotency_key", "want_result", "deadline", "payload_version", "traceparent"),
+    *("expires", "group", "group_index"),
+)
+"""The headers that a job keeps through all its tries: those that a producer may set, and some of Celery's."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # orjson writes a number that is not finite as null, NUL as an escape, and takes integers up to 2**64.

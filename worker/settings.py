@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -22,18 +22,25 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Settings(BaseSettings):
+class ProducerSettings(BaseSettings):
+    """What a process needs that only enqueues jobs: it may know nothing of the other two stores."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    redis_url: Annotated[SecretStr, _url("redis", "rediss")]
+    queue_max: int = Field(1_000_000, ge=1)
+    env: Literal["development", "production"] = "development"
+
+
+class Settings(ProducerSettings):
     """All settings, from variables named `TRIVET_` + the field's name in capitals.
 
     URLs hold passwords and therefore are secrets; they have no default. Units stand in the names:
     `_s` seconds, `_ms` milliseconds, `_d` days.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
-
     postgres_url: Annotated[SecretStr, _url("postgresql")]
     mongo_url: Annotated[SecretStr, _url("mongodb", "mongodb+srv")]
-    redis_url: Annotated[SecretStr, _url("redis", "rediss")]
 
     pool_max: int = Field(20, ge=1)
     pool_idle_s: float = Field(30, gt=0, le=86_400)
@@ -44,7 +51,6 @@ class Settings(BaseSettings):
     events_maxlen: int = Field(100_000, ge=1)
     batch_max: int = Field(500, ge=1, le=10_000)
     lease_s: float = Field(15, ge=3, le=3_600)
-    queue_max: int = Field(1_000_000, ge=1)
     owed_max: int = Field(100_000, ge=1)
     retention_d: int = Field(30, ge=1)
 
@@ -53,7 +59,6 @@ class Settings(BaseSettings):
     metrics_port: str = Field("", pattern=r"^$|^\d{1,5}(-\d{1,5})?$")
     flower_user: str = ""
     flower_password: SecretStr = SecretStr("")
-    env: Literal["development", "production"] = "development"
 
     @model_validator(mode="after")
     def _ports_are_ports(self) -> Self:
@@ -87,9 +92,17 @@ class Settings(BaseSettings):
         return self.lease_s * 8
 
     @property
+    def silence_s(self) -> float:
+        """How long a node's main process waits for an answer of Redis: it does nothing else meanwhile."""
+        return min(5, self.lease_s / 3)
+
+    @property
     def frozen_timeout_s(self) -> float:
         """How long a silent transaction may hold locks: at most a third of the lease."""
         return self.lease_s / 3
+
+
+Kind = TypeVar("Kind", bound=ProducerSettings)
 
 
 def read_settings(env_file: Path | None = Path(".env")) -> Settings:
@@ -97,9 +110,14 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
 
     Raises `WrongSettings`, which names each variable that is missing or wrong, and never its value.
     """
+    return read_kind(Settings, env_file)
+
+
+def read_kind(kind: type[Kind], env_file: Path | None = Path(".env")) -> Kind:
+    """Read only the settings of this kind, as `read_settings` does."""
     production = os.environ.get(f"{PREFIX}ENV") == "production"
     try:
-        settings = Settings(_env_file=None if production else env_file)
+        settings = kind(_env_file=None if production else env_file)
     except ValidationError as error:
         raise WrongSettings("; ".join(map(_told, error.errors()))) from None
     if settings.env == "production" and not production:

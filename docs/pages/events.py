@@ -31,7 +31,8 @@ def page() -> str:
         (f"- **Live**: `PUBLISH {events.CHANNEL}<type>`; subscribe with "
         f"`SUBSCRIBE {events.CHANNEL}accounts.transfer.succeeded` or `PSUBSCRIBE {events.CHANNEL}*`."),
         (f"- **Durable**: the same JSON under the field `event` of the Redis stream `{events.STREAM}`, which is "
-        "trimmed to about `TRIVET_EVENTS_MAXLEN` entries. Read it with `XREAD`."),
+        "trimmed to about `TRIVET_EVENTS_MAXLEN` entries. Read it "
+        "[with `Subscriber`](../how-to/follow-events.md), or with `XREAD`. An entry that Redis had lost has a second field, `again`."),
         table(["attribute", "what"], _attributes()),
         ("An event goes out after its job has committed and its documents are written: at least once, always with "
         "the same `id`. Drop an `id` that you have seen. Within one subject the first appearances are in order."),
@@ -65,7 +66,7 @@ def _example() -> str:
 def _attributes() -> list[tuple[str, str]]:
     meanings = {
         "specversion": "always `1.0`",
-        "id": "made from the job's id and the type: the same each time it is published",
+        "id": "made from the job's id, the type and the number of replays: the same each time it is published",
         "source": f"always `{events.SOURCE}`",
         "type": "`<task>.<outcome>`",
         "subject": "the row that the job locked, or `jobs/<job id>`; always the latter for what did not succeed",

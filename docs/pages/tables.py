@@ -12,7 +12,7 @@ from docs.pages.tasks import declared
 from tasks.model import Base
 from worker.delivery.effects import Document
 
-HOMES: Final = ("worker.execution.ledger", "worker.delivery.outbox")
+HOMES: Final = ("worker.execution.ledger", "worker.delivery.outbox", "worker.delivery.shards")
 """The modules that declare tables of the runtime."""
 
 
@@ -40,7 +40,7 @@ def _runtime() -> list[tuple[Table, str]]:
 
 
 def _table(one: Table, says: str) -> list[str]:
-    checks = [str(rule.sqltext) for rule in one.constraints if isinstance(rule, CheckConstraint)]
+    checks = sorted(str(rule.sqltext) for rule in one.constraints if isinstance(rule, CheckConstraint))
     indexes = [_index(index) for index in sorted(one.indexes, key=lambda index: str(index.name))]
     rules = [f"- check: {code(check)}" for check in checks] + [f"- {code(index)}" for index in indexes]
     rows = [_column(column) for column in one.columns]

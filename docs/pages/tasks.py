@@ -17,8 +17,9 @@ from docs.pages.markdown import code, codes, said, table
 from docs.pages.refusals import refusals
 from worker import errors
 from worker.envelopes import queue_of
-from worker.errors import NotFound, Rejected
+from worker.errors import NotFound, RateLimited, Rejected
 from worker.execution.job import JOBS, Job
+from worker.stores.limits import RateLimit
 
 
 def page() -> str:
@@ -44,7 +45,7 @@ def declared() -> list[Job[Any, Any]]:
 def general_codes() -> list[str]:
     """The codes of rejections that any task may meet."""
     known = (thing for thing in vars(errors).values() if inspect.isclass(thing) and issubclass(thing, Rejected))
-    return sorted(kind.code for kind in known if kind not in {Rejected, NotFound})
+    return sorted(kind.code for kind in known if kind not in {Rejected, NotFound, RateLimited})
 
 
 def _job(job: Job[Any, Any]) -> list[str]:
@@ -54,6 +55,7 @@ def _job(job: Job[Any, Any]) -> list[str]:
         ("subject", code(job.subject) if job.subject else f"{code('jobs/{job_id}')}: the job itself"),
         ("not in its event", codes(job.private) if job.broadcast else "its whole result"),
         ("rejected with", codes(refusals(job))),
+        *([("limit", limit(job.limit))] if job.limit else []),
         ("code", code(f"{job.body.__module__.replace('.', '/')}.py")),
     ]
     return [
@@ -66,6 +68,11 @@ def _job(job: Job[Any, Any]) -> list[str]:
         "Result:",
         _fields(result),
     ]
+
+
+def limit(declared: RateLimit) -> str:
+    """A rate limit in words."""
+    return f"{declared.limit:,} in {declared.window_s:g} s for each {code(declared.key)}"
 
 
 def _fields(model: Any) -> str:

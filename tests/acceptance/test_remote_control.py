@@ -25,13 +25,16 @@ def test_celerys_own_tools_show_gathered_jobs_and_a_revoked_one_ends_as_rejected
     bank.run.given.redis.lpush("maintenance", envelope(slow))
     wait_for(lambda: ids(inspect.active()) == [slow.task_id], 15)
     wait_for(lambda: scheduled(inspect) == [job_id], 15)
-    client.control.revoke(job_id, reply=True)
+    (refused,) = client.control.terminate(slow.task_id, reply=True)
+    (flagged,) = client.control.revoke(job_id, reply=True)
     wait_for(lambda: list((inspect.ping() or {}).values()) == [{"ok": "pong"}], 15)
     wait_for(lambda: [each["pool"]["max-concurrency"] for each in (inspect.stats() or {}).values()] == [2], 15)
     wait_for(lambda: bank.rows("SELECT data FROM trivet.jobs WHERE id = :id AND ended_at IS NOT NULL", id=job_id))
 
     assert bank.value("SELECT data->>'code' FROM trivet.jobs WHERE id = :id", id=job_id) == "revoked"
     assert bank.balance(account) == 0
+    assert "run in batches with others" in next(iter(refused.values()))["error"]
+    assert "flagged as revoked" in next(iter(flagged.values()))["ok"]
     assert node.stop() == 0
     client.close()
 

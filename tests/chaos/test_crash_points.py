@@ -4,13 +4,13 @@ import pytest
 
 from tests.fixtures.crashes import RunAndCrash
 from tests.fixtures.jobs import Bank, message
-from worker.crash_points import CRASH_POINTS, CrashPoint
+from worker.crash_points import JOB_POINTS, JobPoint
 
 
 @pytest.mark.parametrize("fault", ["kill", "raise"])
-@pytest.mark.parametrize("point", CRASH_POINTS)
+@pytest.mark.parametrize("point", JOB_POINTS)
 def test_a_crash_at_any_point_leaves_one_outcome_one_effect_and_one_event(
-    bank: Bank, run_and_crash: RunAndCrash, point: CrashPoint, fault: str
+    bank: Bank, run_and_crash: RunAndCrash, point: JobPoint, fault: str
 ) -> None:
     alice, bob = bank.open(100), bank.open(100)
     there = message("accounts.transfer", {"source": alice, "target": bob, "amount": 30}, want_result=True)

@@ -145,6 +145,7 @@ def test_healthy_stores_pass_every_check_in_production(
     assert set(by_look(findings)) == {
         *((store, look) for store in ("postgres", "mongo", "redis") for look in looks),
         ("postgres", "migrated"),
+        ("redis", "cached"),
     }
 
 

@@ -1,10 +1,7 @@
 """`trivet jobs`: what became of a job, and the newest of many."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,35 +10,17 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.fixtures.command_line import Run
 from tests.fixtures.jobs import Bank, Runner, message
 from worker.errors import Outcome, StoreUnavailable, WrongSettings
 from worker.execution import batch
 from worker.messages import derive_id
-from worker.operations.embedded import Urls
 from worker.operations.embedded.ports import choose
-from worker.operations.jobs import Listed, find, listing, newest, tell
+from worker.operations.jobs import find, tell
+from worker.operations.listing import Listed, listing, newest
 from worker.settings import Settings
 from worker.stores.postgres import open_engine
 from worker.stores.resources import Resources
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def trivet(servers: Urls) -> Run:
-    """Run the command line on the test servers."""
-
-    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-c", "from worker.operations.cli import main; main()", *arguments],
-            env=os.environ | servers.environment() | {"COLUMNS": "100"} | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
 
 
 def user(name: str = "Ada") -> dict[str, str]:

@@ -13,8 +13,8 @@ from worker.operations.embedded import Urls
 
 
 @pytest.fixture
-def nodes(servers: Urls) -> Iterator[Nodes]:
-    with open_nodes(servers) as opened:
+def nodes(each_redis: Urls) -> Iterator[Nodes]:
+    with open_nodes(each_redis) as opened:
         yield opened
 
 

@@ -15,7 +15,7 @@ from tests.fixtures.leases import Nodes, kill_workers, numbered, open_nodes, tex
 from tests.fixtures.nodes import wait_for
 from worker.errors import WrongSettings
 from worker.intake.leases import Leased
-from worker.intake.line import require_version
+from worker.intake.line import SILENT_AGAIN_S, require_version
 from worker.operations.embedded import Urls
 
 _processes = multiprocessing.get_context("forkserver")
@@ -45,7 +45,7 @@ def test_what_was_taken_when_the_answer_got_lost_is_handed_out_later(nodes: Node
     with pytest.raises(RedisError):
         node.reserve(10)
 
-    _until_it_answers(lambda: taken.extend(node.reserve(10).messages))
+    _until_it_answers(nodes, lambda: taken.extend(node.reserve(10).messages))
 
     assert texts(taken) == ["a", "b", "c"]
     assert len({each.tag for each in taken}) == 3
@@ -73,7 +73,7 @@ def test_an_acknowledgement_that_found_no_redis_is_made_up_for(nodes: Nodes) -> 
     with pytest.raises(RedisError):
         node.acknowledge([done.tag])
 
-    _until_it_answers(node.acknowledge)
+    _until_it_answers(nodes, node.acknowledge)
 
     assert list(node.held) == [other.tag]
     assert nodes.held() == ["b"]
@@ -168,8 +168,9 @@ def _hold_up(nodes: Nodes) -> None:
     line.sendall(b"DEBUG SLEEP 0.4\r\n")
 
 
-def _until_it_answers(action: Callable[[], object]) -> None:
+def _until_it_answers(nodes: Nodes, action: Callable[[], object]) -> None:
     def answers() -> bool:
+        nodes.clock.now += SILENT_AGAIN_S
         try:
             action()
         except RedisError:

@@ -8,14 +8,15 @@ import pytest
 from tests.fixtures.leases import LEASE_S, Nodes, numbered, open_nodes, texts
 from worker.errors import WrongSettings
 from worker.intake.keys import Keys
+from worker.intake.lease_scripts import RESERVE_MAX
 from worker.intake.queues import Queues
 from worker.intake.sweeping import STRAYS_EVERY
 from worker.operations.embedded import Urls
 
 
 @pytest.fixture
-def nodes(servers: Urls) -> Iterator[Nodes]:
-    with open_nodes(servers) as opened:
+def nodes(each_redis: Urls) -> Iterator[Nodes]:
+    with open_nodes(each_redis) as opened:
         yield opened
 
 
@@ -61,6 +62,16 @@ def test_what_is_acknowledged_is_gone_and_asked_twice_no_error(nodes: Nodes) -> 
     assert nodes.held() == ["b"]
     assert list(node.held) == [other.tag]
     assert nodes.redis.hkeys(nodes.keys.running(node.node)) == [str(other.tag).encode()]
+
+
+def test_who_takes_as_many_as_can_be_taken_at_once_is_told_that_there_may_be_more(nodes: Nodes) -> None:
+    node = nodes.node()
+    nodes.push(*numbered(RESERVE_MAX + 5))
+
+    first, second = node.reserve(2 * RESERVE_MAX), node.reserve(2 * RESERVE_MAX)
+
+    assert (len(first.messages), first.more) == (RESERVE_MAX, True)
+    assert (len(second.messages), second.more) == (5, False)
 
 
 def test_a_full_queue_does_not_starve_another(nodes: Nodes) -> None:

@@ -116,7 +116,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         set(PATH_IN_TEXT.findall(re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)))
         - made_here
     )
-    not_kept = {"uv.lock", "pylock.toml", "migrations/versions/0002_what_it_does.py"}
+    not_kept = {"uv.lock", "pylock.toml", "migrations/versions/0042_what_it_does.py"}
 
     gone = {name for name in named - not_kept if not (ROOT / name).exists() and not list(page.parent.glob(name))}
 
@@ -207,7 +207,7 @@ def unknown(command: list[str]) -> str | None:
     name = next((name for name in longest(["trivet", *words]) if name in known), None)
     if name is None:
         return " ".join(command)
-    taken = {option for one in known[name].params for option in one.opts}
+    taken = {option for one in known[name].params for option in (*one.opts, *one.secondary_opts)}
     options = {word.partition("=")[0] for word in words if word.startswith("--")}
     return ", ".join(sorted(options - taken - {"--help"})) or None
 

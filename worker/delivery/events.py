@@ -1,15 +1,14 @@
 """Completion events: CloudEvents 1.0, live on a channel and durable in a stream."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from redis import Redis
-from redis.exceptions import RedisError
 
-from worker.errors import StoreUnavailable
+from worker.errors import Outcome
 from worker.messages import derive_id
 
 SOURCE: Final = "trivet"
@@ -20,6 +19,11 @@ CHANNEL: Final = "events:"
 def event_id(job_id: UUID, kind: str, distinction: str = "") -> UUID:
     """The id of a job's event of this type: the same each time it is published."""
     return derive_id(f"event {kind}", f"{job_id} {distinction}")
+
+
+def completion_channels(task: str) -> list[str]:
+    """The channels on which the completion events of a task are published."""
+    return [f"{CHANNEL}{task}.{outcome}" for outcome in Outcome if outcome.ended]
 
 
 def completion_event(  # noqa: PLR0913 - the attributes of a CloudEvent
@@ -60,19 +64,49 @@ def with_sequence(event: str, sequence: int) -> str:
     return f'{event[:-1]},"sequence":{sequence}}}'
 
 
-def publish(redis: Redis, events: Iterable[tuple[int, str]], maxlen: int) -> None:
-    """Append each event to the stream and announce it on its channel, in order, all or none.
+@dataclass(frozen=True)
+class Event:
+    """A completion event as a subscriber gets it: the attributes of the CloudEvent, under their own names.
 
-    `events` are pairs of sequence and event; the stream keeps about `maxlen` entries. Raises
-    `StoreUnavailable` when Redis is away or refuses writes.
+    `position` is where it stands in the stream; `text` is the CloudEvent as it was published, in JSON.
     """
-    try:
-        with redis.pipeline(transaction=True) as pipe:
-            for sequence, event in events:
-                text = with_sequence(event, sequence)
-                pipe.xadd(STREAM, {"event": text}, maxlen=maxlen, approximate=True)
-                pipe.publish(CHANNEL + orjson.loads(event)["type"], text)
-            pipe.execute()
-    except RedisError as error:
-        # Whatever it is, no event of ours caused it: a stream key of another type, a right that is missing.
-        raise StoreUnavailable(f"Redis: {error}") from error
+
+    id: UUID
+    type: str
+    subject: str
+    time: datetime
+    data: Mapping[str, Any] | None
+    jobid: UUID
+    taskid: str
+    sequence: int
+    traceparent: str | None
+    position: str
+    text: str
+
+    @classmethod
+    def read(cls, text: str, position: str) -> "Event":
+        """Read the JSON. Raises `ValueError`, `KeyError` or `TypeError` when it is no completion event."""
+        told = orjson.loads(text)
+        return cls(
+            id=UUID(told["id"]),
+            type=told["type"],
+            subject=told["subject"],
+            time=datetime.fromisoformat(told["time"]),
+            data=told["data"],
+            jobid=UUID(told["jobid"]),
+            taskid=told["taskid"],
+            sequence=told["sequence"],
+            traceparent=told.get("traceparent"),
+            position=position,
+            text=text,
+        )
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.type.rpartition(".")[0]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the job."""
+        return Outcome(self.type.rpartition(".")[2])

@@ -117,26 +117,27 @@ def shard_of(subject: str) -> int:
     return crc32(subject.encode()) % SHARDS
 
 
-def owe(connection: Connection, rows: Sequence[Owed]) -> None:
-    """Insert what a batch owes, in the order given: ids are drawn in that order."""
+def owe(connection: Connection, rows: Sequence[Owed]) -> list[int]:
+    """Insert what a batch owes, in the order given: ids are drawn in that order, and returned in it."""
     # Arrays of arrays must be rectangular: documents travel as one flat array and are cut by their counts.
     if not rows:
-        return
+        return []
     flat = [document for row in rows for document in row.documents]
     ends, end = [], 0
     for row in rows:
         end += len(row.documents)
         ends.append(end)
-    connection.exec_driver_sql(
+    drawn = connection.exec_driver_sql(
         """
         INSERT INTO trivet.outbox (job_id, lane, shard, subject, size, effects, event, documents)
         SELECT job_id, lane, shard, subject, size, effects, event,
-               CASE WHEN count = 0 THEN NULL ELSE (%(flat)s::bytea[])[last - count + 1 : last] END
-        FROM unnest(%(job_id)s::uuid[], %(lane)s::smallint[], %(shard)s::smallint[], %(subject)s::text[],
-                    %(size)s::integer[], %(effects)s::text[], %(event)s::text[], %(count)s::integer[],
-                    %(last)s::integer[])
+               CASE WHEN count = 0 THEN NULL ELSE (%(flat)b::bytea[])[last - count + 1 : last] END
+        FROM unnest(%(job_id)b::uuid[], %(lane)b::smallint[], %(shard)b::smallint[], %(subject)b::text[],
+                    %(size)b::integer[], %(effects)b::text[], %(event)b::text[], %(count)b::integer[],
+                    %(last)b::integer[])
              WITH ORDINALITY AS row (job_id, lane, shard, subject, size, effects, event, count, last, position)
         ORDER BY position
+        RETURNING id
         """,
         {
             "flat": flat,
@@ -151,6 +152,7 @@ def owe(connection: Connection, rows: Sequence[Owed]) -> None:
             "last": ends,
         },
     )
+    return sorted(row.id for row in drawn)
 
 
 def lock_shards(connection: Connection, shards: Sequence[int]) -> list[int]:

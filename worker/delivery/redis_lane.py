@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from worker.delivery.outbox import Due
 from worker.errors import Outcome
 from worker.messages import encodable
+from worker.stores.cache import kept_under
 from worker.stores.redis_errors import is_trouble, redis_trouble
 
 RESULT_KEY: Final = "celery-task-meta-"
@@ -28,11 +29,20 @@ def result_meta(task_id: str, outcome: Outcome, data: Mapping[str, Any]) -> tupl
         "task_id": encodable(task_id),
         "status": "SUCCESS" if outcome is Outcome.SUCCEEDED else "FAILURE",
         "result": data if outcome is Outcome.SUCCEEDED else _exception(outcome, data),
+        "data": data,  # in full also for a refusal; Celery does not look at it
         "traceback": None,
         "children": [],
         "date_done": datetime.now(UTC).isoformat(),
     }
     return meta["task_id"], orjson.dumps(meta).decode()
+
+
+def read_meta(meta: bytes) -> tuple[Outcome, dict[str, Any]]:
+    """What `result_meta` has written: how the job ended, and its data."""
+    kept = orjson.loads(meta)
+    if kept["status"] == "SUCCESS":
+        return Outcome.SUCCEEDED, kept["data"]
+    return Outcome(kept["result"]["exc_type"].lower()), kept["data"]
 
 
 def deliver(redis: Redis, rows: Sequence[Due]) -> dict[int, str]:
@@ -57,7 +67,7 @@ def _queue(pipe: Pipeline, row: Due) -> Iterator[object]:
     # Yields once for each command that it has queued.
     effects = orjson.loads(row.effects or "{}")
     for key in effects.get("forget", ()):
-        yield pipe.delete(key)
+        yield pipe.delete(*kept_under(key))
     for task_id, meta in effects.get("results", ()):
         yield pipe.set(RESULT_KEY + task_id, meta, ex=RESULT_TTL_S)
         yield pipe.publish(RESULT_KEY + task_id, meta)

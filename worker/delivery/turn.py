@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from worker.backoff import backoff_s
 from worker.crash_points import crash_point
-from worker.delivery import documents, events, redis_lane
+from worker.delivery import documents, redis_lane, stream
 from worker.delivery.effects import DocumentChange
 from worker.delivery.node import Node
 from worker.delivery.outbox import (
@@ -25,6 +25,7 @@ from worker.delivery.outbox import (
     read_due,
     strike_off,
 )
+from worker.delivery.shards import committed_turns, count_turn
 from worker.errors import StoreUnavailable
 from worker.stores.resources import Resources
 
@@ -45,11 +46,13 @@ class Turn:
     """What a turn found: rows delivered, shards to look at again at once, stores that were away.
 
     `taken` is false when another process of the node had the turn, or nothing was marked. `unfinished`: something
-    is marked still, and whoever comes next goes on.
+    is marked still, and whoever comes next goes on. `lost`: Redis lost events, and gets no others before those have
+    been appended again.
     """
 
     taken: bool = False
     unfinished: bool = False
+    lost: bool = False
     delivered: int = 0
     busy: set[int] = field(default_factory=set)
     away: list[str] = field(default_factory=list)
@@ -63,7 +66,7 @@ def deliver(given: Resources, node: Node) -> Turn:
     """
     total = Turn()
     limit = time.monotonic() + DELIVER_S
-    while node.marked() and not total.busy and time.monotonic() < limit:
+    while node.marked() and not (total.busy or total.lost) and time.monotonic() < limit:
         with node.turn() as mine:
             if not mine:
                 break
@@ -73,6 +76,7 @@ def deliver(given: Resources, node: Node) -> Turn:
         total.delivered += turn.delivered
         total.away += turn.away
         total.busy |= turn.busy
+        total.lost |= turn.lost
     node.mark(total.busy)
     total.unfinished = node.marked()
     return total
@@ -81,7 +85,7 @@ def deliver(given: Resources, node: Node) -> Turn:
 def take_turn(given: Resources, node: Node, shards: Collection[int]) -> Turn:
     """Deliver what these shards owe, in id order, as far as nobody else is doing it."""
     turn = Turn()
-    with _transaction(given) as connection:
+    with turn_transaction(given) as connection:
         held = lock_shards(connection, list(shards))
         turn.busy = set(shards) - set(held)
         crash_point("after_taking_shards")
@@ -114,10 +118,26 @@ def _document_lane(given: Resources, connection: Connection, held: Sequence[int]
     crash_point("after_documents")
     done = list(_in_order(due, wrong))
     # Only now: a listener can read the documents.
-    published = [(row.id, row.event) for row in done if row.event]
-    events.publish(given.redis, published, given.settings.events_maxlen)
-    crash_point("after_publish")
+    if not _publish(given, connection, done):
+        turn.lost = True
+        node.mark(held)
+        return
     _settle(connection, held, due, done, wrong, turn, node)
+
+
+def _publish(given: Resources, connection: Connection, done: Sequence[Due]) -> bool:
+    """Publish the events of these rows; false, and nothing published, when Redis has lost earlier ones."""
+    owed = [(row, row.event) for row in done if row.event is not None]
+    if not owed:
+        return True
+    committed, shard = committed_turns(connection), owed[0][0].shard
+    events = [(row.id, event) for row, event in owed]
+    maxlen = given.settings.events_maxlen
+    if not stream.publish(given.redis, events, maxlen=maxlen, committed=committed, shard=shard):
+        return False
+    crash_point("after_publish")
+    count_turn(connection, shard)
+    return True
 
 
 def _changes(due: Sequence[Due]) -> Iterator[tuple[int, DocumentChange]]:
@@ -174,7 +194,8 @@ def _lane(lane: Lane, node: Node, turn: Turn) -> Iterator[None]:
 
 
 @contextmanager
-def _transaction(given: Resources) -> Iterator[Connection]:
+def turn_transaction(given: Resources) -> Iterator[Connection]:
+    """A transaction that may be silent while the stores answer, and whose commit need not reach the disk."""
     with given.engine.begin() as connection:
         # Repeating a delivery is harmless, so the commit need not wait for the disk; and the transaction stays
         # silent while the stores answer, for longer than a batch may.

@@ -1,6 +1,6 @@
 """One try at one job, on its way through the steps of a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -38,6 +38,11 @@ class Ending:
         return cls(Outcome.PARKED, {"code": code, "message": printable(message)}, error or message, failed=failed)
 
 
+def after_replays(replays: int) -> str:
+    """What keeps apart the event of a job that was replayed so often; nothing, for one that never was."""
+    return str(replays) if replays else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger knew about the job before this try."""
@@ -50,6 +55,7 @@ class Known:
     data: Mapping[str, Any]
     attempts: int
     failures: int
+    replays: int
     deadline: datetime
     headers: Mapping[str, Any]
 
@@ -59,7 +65,8 @@ class Attempt:
     """A message, what could be read of it, and what became of it.
 
     `repeats` marks a message whose job has ended before, or ends earlier in this batch: it reports that ending
-    and changes nothing. `waiting` are the task ids under which somebody waits for the result.
+    and changes nothing. `waiting` are the task ids under which somebody waits for the result. `locks` are the rows
+    that its command declares, by class and id.
     """
 
     message: Message
@@ -72,11 +79,24 @@ class Attempt:
     conflicts: bool = False
     effects: Effects = field(default_factory=Effects)
     waiting: set[str] = field(default_factory=set)
+    locks: Sequence[tuple[type[Any], UUID]] = ()
+    sequence: int | None = None
+    """That of its completion event, once it is owed."""
 
     @property
     def runnable(self) -> bool:
         """Whether its body is still to be run."""
         return self.ending is None and self.command is not None
+
+    @property
+    def distinction(self) -> str:
+        """What keeps its event apart from others of the same type about the same job.
+
+        A conflict is an event of the message: the job has one of its own. A replayed job has had one before.
+        """
+        if self.conflicts:
+            return self.digest.hex()
+        return after_replays(self.known.replays if self.known is not None else 0)
 
     @property
     def ended(self) -> Ending:

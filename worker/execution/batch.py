@@ -12,15 +12,15 @@ from sqlalchemy.orm import Session
 
 from worker.backoff import backoff_s
 from worker.crash_points import crash_point
-from worker.delivery.outbox import owe, shard_of
 from worker.errors import StoreUnavailable, Unavailable
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.command import Command, Result
-from worker.execution.isolation import NeedsSavepoints, Perform, one_by_one, together
+from worker.execution.isolation import CannotUndo, Perform, ways
 from worker.execution.job import JOBS, Job, no_locks
 from worker.execution.ledger import claim, record, record_conflicts
+from worker.execution.limiting import give_back, limit
 from worker.execution.locking import lock
-from worker.execution.owing import owed_by, subject_of
+from worker.execution.owing import owe_all, subject_of
 from worker.execution.reading import read
 from worker.execution.unit_of_work import UnitOfWork
 from worker.execution.verdict import judge
@@ -51,7 +51,9 @@ def run(task: str, messages: Sequence[Message], given: Resources) -> Done:
     job = JOBS[task]
     attempts = read(job, messages)
     crash_point("after_read")
-    return _persist(job, attempts, given)
+    done = _persist(job, attempts, given)
+    give_back(job, done.attempts, given.hasty)
+    return done
 
 
 def park(message: Message, code: str, why: str, given: Resources) -> Done:
@@ -74,7 +76,7 @@ def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) 
     problem: Exception | None = None
     for attempt_number in range(1, TRIES + 1):
         try:
-            return _isolate(job, [attempt.again() for attempt in attempts], given)
+            return _isolate(job, attempts, given)
         except Exception as error:  # noqa: BLE001 - judged below, when it stands alone
             problem = _unless_away(error)
             _log.info("batch.again", task=job.name, jobs=len(attempts), error=type(error).__name__)
@@ -106,18 +108,20 @@ def _end_unrun(
 
     try:
         # It names no rows: what it would lock is of no use now, and naming them may be what fails.
-        return _once(replace(job, locks=no_locks), [attempt.again()], given, perform)
+        return _once(replace(job, locks=no_locks, limit=None), [attempt.again()], given, perform)
     except Exception as error:
         raise _unless_away(error) from error
 
 
-def _isolate(job: Job[Any, Any], attempts: list[Attempt], given: Resources) -> Done:
-    try:
-        return _once(job, attempts, given, together)
-    except (NeedsSavepoints, DBAPIError) as error:
-        if classify(error) is not Trouble.OTHER:
-            raise
-        return _once(job, [attempt.again() for attempt in attempts], given, one_by_one)
+def _isolate(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done:
+    *hasty, careful = ways(job)
+    for perform in hasty:
+        try:
+            return _once(job, [attempt.again() for attempt in attempts], given, perform)
+        except (CannotUndo, DBAPIError) as error:
+            if classify(error) is not Trouble.OTHER:
+                raise
+    return _once(job, [attempt.again() for attempt in attempts], given, careful)
 
 
 def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform: Perform) -> Done:
@@ -125,21 +129,21 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
         now = claim(connection, job.name, attempts)
         crash_point("after_claim")
         runnable = [attempt for attempt in attempts if attempt.runnable and not attempt.repeats]
+        runnable = limit(job, runnable, given.hasty)
         rows = lock(session, job, runnable)
         crash_point("after_lock")
-        perform(job, session, runnable, now, rows)
+        perform(job, session, runnable, now, rows, given.cache)
         crash_point("after_perform")
         _follow_earlier(attempts)
         standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.conflicts)]
-        record(connection, standing, [subject_of(job, attempt) for attempt in standing])
         record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
-        owed = [row for attempt in attempts for row in owed_by(job, attempt, now)]
-        owe(connection, owed)
-        crash_point("after_owe")
+        shards = owe_all(connection, job, attempts, now)
+        record(connection, standing, [subject_of(job, attempt) for attempt in standing])
+        crash_point("after_record")
     crash_point("after_commit")
     outcomes = Counter(attempt.ended.outcome.value for attempt in attempts)
     _log.debug("batch.committed", task=job.name, jobs=len(attempts), **outcomes)
-    return Done(attempts, {shard_of(row.subject) for row in owed})
+    return Done(attempts, shards)
 
 
 def _follow_earlier(attempts: Sequence[Attempt]) -> None:

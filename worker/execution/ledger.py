@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     Connection,
@@ -28,7 +29,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from worker.errors import Expired, IdempotencyConflict, Outcome
 from worker.execution.attempt import Attempt, Ending, Known
-from worker.messages import HEADERS, deadline, encodable, printable
+from worker.messages import HEADERS, deadline, encodable, printable, traceparent
 from worker.stores.schema import metadata
 
 jobs = Table(
@@ -50,6 +51,10 @@ jobs = Table(
     Column("body", LargeBinary, comment="the raw message, kept until the job has ended, and for a parked one"),
     Column("headers", JSONB),
     Column("history", JSONB, comment="[{at, error}] of the attempts that failed"),
+    Column("replays", Integer, nullable=False, server_default="0", comment="how often an operator replayed it"),
+    Column("dropped_at", DateTime(timezone=True), comment="when an operator dropped it, parked for good"),
+    Column("sequence", BigInteger, comment="of its completion event"),
+    Column("traceparent", Text, comment="of its completion event"),
     CheckConstraint(f"state IN ({', '.join(repr(state.value) for state in Outcome)})", name="state"),
 )
 Index("jobs_due_idx", jobs.c.due_at, postgresql_where=text("due_at IS NOT NULL"))
@@ -99,13 +104,15 @@ def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequen
             failures = failures + new.failed::int, body = new.body, headers = new.headers::jsonb,
             due_at = now() + make_interval(secs => new.due_in_s),
             ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
+            sequence = new.sequence, traceparent = new.traceparent,
             history = CASE WHEN new.error IS NULL THEN history
                            ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
                                      ELSE coalesce(history - 0, '[]') END
                                 || jsonb_build_object('at', now(), 'error', new.error) END
-        FROM unnest(%(id)s::uuid[], %(state)s::text[], %(subject)s::text[], %(data)s::text[], %(failed)s::boolean[],
-                    %(due_in_s)s::double precision[], %(error)s::text[], %(body)s::bytea[], %(headers)s::text[])
-             AS new (id, state, subject, data, failed, due_in_s, error, body, headers)
+        FROM unnest(%(id)b::uuid[], %(state)b::text[], %(subject)b::text[], %(data)b::text[], %(failed)b::boolean[],
+                    %(due_in_s)b::double precision[], %(error)b::text[], %(body)b::bytea[], %(headers)b::text[],
+                    %(sequence)b::bigint[], %(traceparent)b::text[])
+             AS new (id, state, subject, data, failed, due_in_s, error, body, headers, sequence, traceparent)
         WHERE job.id = new.id
         """,
         {
@@ -119,6 +126,8 @@ def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequen
             "error": [ending.error and printable(ending.error) for _, ending, _ in rows],
             "body": [attempt.message.body if _kept(ending) else None for attempt, ending, _ in rows],
             "headers": [_headers(attempt) if _kept(ending) else None for attempt, ending, _ in rows],
+            "sequence": [attempt.sequence for attempt, _, _ in rows],
+            "traceparent": [traceparent(attempt.message.headers) for attempt, _, _ in rows],
         },
     )
 
@@ -143,7 +152,7 @@ def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> s
         """
         INSERT INTO trivet.jobs (id, task, task_id, digest, state, deadline)
         SELECT id, %(task)s, task_id, digest, 'accepted', coalesce(deadline, now() + %(default)s::interval)
-        FROM unnest(%(id)s::uuid[], %(task_id)s::text[], %(digest)s::bytea[], %(deadline)s::timestamptz[])
+        FROM unnest(%(id)b::uuid[], %(task_id)b::text[], %(digest)b::bytea[], %(deadline)b::timestamptz[])
              AS new (id, task_id, digest, deadline)
         ON CONFLICT (id) DO NOTHING RETURNING id
         """,
@@ -163,7 +172,7 @@ def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
     if not ids:
         return {}
     rows = connection.exec_driver_sql(
-        "SELECT id, task, task_id, digest, state, data, attempts, failures, deadline,"
+        "SELECT id, task, task_id, digest, state, data, attempts, failures, replays, deadline,"
         " coalesce(headers, '{}') AS headers FROM trivet.jobs"
         " WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
         (list(ids),),
@@ -207,7 +216,7 @@ def _same(attempt: Attempt, task: str, known: Known | None, earlier: Attempt | N
 def _judge_time(attempt: Attempt, now: datetime) -> None:
     if attempt.ending is not None:
         return
-    if attempt.known is not None and attempt.known.attempts:
+    if attempt.known is not None and (attempt.known.attempts or attempt.known.replays):
         if now > attempt.known.deadline:
             attempt.ending = Ending.parked("deadline", f"not done by its deadline, {attempt.known.deadline}")
     elif (limit := _deadline(attempt)) is not None and now > limit:

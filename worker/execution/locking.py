@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, Uuid, any_, inspect, literal, select
 from sqlalchemy.orm import Session
 
 from worker.execution.attempt import Attempt
-from worker.execution.job import Job
+from worker.execution.job import Job, Lock, Through
 from worker.execution.unit_of_work import LoadedRows
 
 
@@ -19,13 +19,34 @@ def lock(session: Session, job: Job[Any, Any], attempts: Sequence[Attempt]) -> L
     `FOR NO KEY UPDATE`: a foreign key that points at a locked row need not wait.
     """
     wanted: dict[type[Any], set[UUID]] = defaultdict(set)
+    _name_rows(session, job, attempts)
     for attempt in attempts:
-        for row, key in job.locks(attempt.command):
+        for row, key in attempt.locks:
             wanted[row].add(key)
     loaded: dict[tuple[type[Any], UUID], Any] = {}
     for row in sorted(wanted, key=lambda row: str(inspect(row).local_table)):
         loaded |= _lock_rows(session, row, sorted(wanted[row]))
     return loaded
+
+
+def _name_rows(session: Session, job: Job[Any, Any], attempts: Sequence[Attempt]) -> None:
+    """Find out which rows each attempt declares, those that others refer to included."""
+    declared = [(attempt, list(job.locks(attempt.command))) for attempt in attempts]
+    referred = _follow(session, {lock for _, locks in declared for lock in locks if isinstance(lock, Through)})
+    for attempt, locks in declared:
+        named = [referred.get(lock) if isinstance(lock, Through) else lock for lock in locks]
+        attempt.locks = [lock for lock in named if lock is not None]
+
+
+def _follow(session: Session, throughs: set[Through]) -> dict[Through, Lock]:
+    """Where references lead: one statement for each column that is followed, without a lock."""
+    found: dict[Through, Lock] = {}
+    for row, column, target in {(each.row, each.column, each.target) for each in throughs}:
+        (key,) = inspect(row).primary_key
+        keys = [each.key for each in throughs if (each.row, each.column) == (row, column)]
+        pairs = session.execute(select(key, getattr(row, column)).where(key == any_(literal(keys, ARRAY(Uuid)))))
+        found |= {Through(row, at, column, target): (target, leads_to) for at, leads_to in pairs}
+    return found
 
 
 def _lock_rows(session: Session, row: type[Any], keys: Sequence[UUID]) -> LoadedRows:

@@ -1,18 +1,33 @@
 """From messages to commands: what cannot be read or is not valid gets its ending here, before any transaction."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from worker.errors import InvalidPayload, Rejected, Revoked, Unreadable
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.command import Command
-from worker.execution.job import Job
 from worker.messages import Message, check_headers, job_id, raw_digest, read_payload
 
 
-def read(job: Job[Any, Any], messages: Sequence[Message]) -> list[Attempt]:
+class Takes(Protocol):
+    """What reading knows of a job: the commands that it takes."""
+
+    @property
+    def name(self) -> str:
+        """Its task."""
+
+    @property
+    def command(self) -> type[Command]:
+        """Their class."""
+
+    @property
+    def many(self) -> TypeAdapter[Any]:
+        """Reads those of a whole batch at once."""
+
+
+def read(job: Takes, messages: Sequence[Message]) -> list[Attempt]:
     """Decode the messages of one batch and validate their payloads; the order is kept."""
     attempts = []
     payloads: dict[int, bytes] = {}
@@ -43,14 +58,15 @@ def _set_aside(problem: Rejected | Unreadable) -> Ending:
     return Ending.parked("unreadable", str(problem))
 
 
-def _validate(job: Job[Any, Any], payloads: Sequence[bytes]) -> list[Command | Rejected]:
+def _validate(job: Takes, payloads: Sequence[bytes]) -> list[Command | Rejected]:
     try:
-        return job.many.validate_json(b"[" + b",".join(payloads) + b"]")
+        commands: list[Command | Rejected] = job.many.validate_json(b"[" + b",".join(payloads) + b"]")
     except ValidationError:
         return [_validate_one(job, payload) for payload in payloads]
+    return commands
 
 
-def _validate_one(job: Job[Any, Any], payload: bytes) -> Command | Rejected:
+def _validate_one(job: Takes, payload: bytes) -> Command | Rejected:
     try:
         command: Command = job.command.model_validate_json(payload)
     except ValidationError as error:

@@ -33,7 +33,7 @@ def send_due(connection: Connection, redis: Redis) -> int:
         """,
         (SEND_AGAIN_S, SEND_MAX),
     )
-    messages = [_message(row) for row in due]
+    messages = [message_of(row) for row in due]
     if messages:
         with redis_trouble(), redis.pipeline(transaction=False) as pipe:
             for message in messages:
@@ -42,7 +42,8 @@ def send_due(connection: Connection, redis: Redis) -> int:
     return len(messages)
 
 
-def _message(row: Any) -> Message:
+def message_of(row: Any) -> Message:
+    """The message that is kept in a row of the ledger, as it is sent again."""
     headers = row.headers or {}
     task_id = json.loads(headers["task_id"]) if "task_id" in headers else row.task_id
     return Message(row.task, task_id, row.body, headers=headers)

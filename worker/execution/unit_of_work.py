@@ -1,11 +1,12 @@
 """What a job body may use: a session, the rows that it declared, and words for what must follow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from worker.delivery.effects import Document, DocumentChange, Effects
@@ -13,11 +14,15 @@ from worker.envelopes import body_of, envelope, queue_of
 from worker.errors import NotFound
 from worker.execution.command import Command
 from worker.messages import Message, canonical, derive_id
+from worker.stores.cache import Cache
 
 Row = TypeVar("Row")
 
 LoadedRows = Mapping[tuple[type[Any], UUID], Any]
 """Every row that the batch declared, locked; a row that does not exist maps to None."""
+
+_ASKED_FOR: Final = "asked_for"
+"""In the session's `info`: a body of this batch may have written."""
 
 
 class UnitOfWork:
@@ -27,15 +32,18 @@ class UnitOfWork:
     `now` is the moment of the transaction on PostgreSQL's clock.
     """
 
-    __slots__ = ("_effects", "_rows", "_session", "job_id", "now", "touched_session")
+    __slots__ = ("_cache", "_effects", "_rows", "_session", "job_id", "now", "touched_session")
 
-    def __init__(self, session: Session, job_id: UUID, now: datetime, rows: LoadedRows, effects: Effects) -> None:
+    def __init__(
+        self, session: Session, job_id: UUID, now: datetime, rows: LoadedRows, effects: Effects, cache: Cache
+    ) -> None:
         self.job_id = job_id
         self.now = now
         self.touched_session = False
         self._session = session
         self._rows = rows
         self._effects = effects
+        self._cache = cache
 
     @property
     def session(self) -> Session:
@@ -45,6 +53,7 @@ class UnitOfWork:
         is undone in memory, which costs nothing.
         """
         self.touched_session = True
+        self._session.info[_ASKED_FOR] = True
         return self._session
 
     def get(self, row: type[Row], key: UUID) -> Row:
@@ -59,6 +68,25 @@ class UnitOfWork:
         if found is None:
             raise NotFound(row, key)
         return found
+
+    def cached(self, key: str, load: Callable[[Session], Any]) -> Any:
+        """The value that is cached under `key`, else what `load` returns, as JSON has it; None is not kept.
+
+        `load` reads with the session that it is given: rows in the batch's own may be older than what others have
+        committed. The cache is passed by where this transaction may hold what is not committed: the job locks
+        rows, or a body of its batch has asked for `session`.
+        """
+        if self._rows or self._session.info.get(_ASKED_FOR):
+            return orjson.loads(orjson.dumps(self._read(load)))
+        return self._cache.get(key, lambda: self._read(load))
+
+    def _read(self, load: Callable[[Session], Any]) -> Any:
+        try:
+            with Session(self._session.connection(), join_transaction_mode="rollback_only") as session:
+                return load(session)
+        except SQLAlchemyError:
+            self.touched_session = True  # its transaction may be broken: not to be undone in memory
+            raise
 
     def store(self, document: Document) -> None:
         """Write this document to MongoDB after the commit, unless a newer version is there."""
@@ -76,10 +104,13 @@ class UnitOfWork:
         """Send a live message, as JSON, after the commit: to whoever listens then, at most once."""
         self._effects.publish.append((channel, orjson.dumps(message).decode()))
 
-    def enqueue(self, command: Command) -> UUID:
-        """Enqueue another job after the commit; returns its id, which is the same however often this body runs."""
+    def enqueue(self, command: Command, *, key: str | None = None) -> UUID:
+        """Enqueue another job after the commit; returns its id, which is the same however often this body runs.
+
+        With a `key` it is the same whoever enqueues it: an idempotency key.
+        """
         payload = canonical(command.model_dump(mode="json", exclude_unset=True))
-        following = derive_id(command.task, f"{self.job_id}/{len(self._effects.enqueue)}")
+        following = derive_id(command.task, key or f"{self.job_id}/{len(self._effects.enqueue)}")
         message = Message(command.task, str(following), body_of(payload))
         self._effects.enqueue.append((queue_of(command.task), envelope(message).decode()))
         return following

@@ -1,15 +1,17 @@
-"""Remote control: `inspect active | reserved | scheduled` show gathered jobs too, beside Celery's own requests."""
+"""Remote control: gathered jobs are shown and revoked like Celery's own requests, as far as that can be."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from celery.utils.functional import maybe_list
 from celery.worker.control import active as celerys_active
-from celery.worker.control import inspect_command
+from celery.worker.control import control_command, inspect_command, nok
 from celery.worker.control import reserved as celerys_reserved
+from celery.worker.control import revoke as celerys_revoke
 from celery.worker.control import scheduled as celerys_scheduled
 
-from worker.envelopes import queue_of
-from worker.intake.gathering import Arrival, Gathering
+from worker.intake.arrivals import Arrival
+from worker.intake.gathering import Gathering
 
 
 def show_gathered() -> None:
@@ -17,6 +19,32 @@ def show_gathered() -> None:
     inspect_command(name="active", alias="dump_active")(active)
     inspect_command(name="reserved", alias="dump_reserved")(reserved)
     inspect_command(name="scheduled", alias="dump_schedule")(scheduled)
+    control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")(revoke)
+    control_command(
+        name="terminate",
+        variadic="task_id",
+        args=[("signal", str)],
+        signature="<signal> [id1 [id2 [... [idN]]]]",
+    )(terminate)
+
+
+def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **options: Any) -> Any:  # noqa: FBT001, FBT002 - Celery's
+    """Take tasks back: what has not started is rejected; `terminate` kills none that runs in a batch."""
+    told = celerys_revoke(state, task_id, terminate=terminate, signal=signal, **options)
+    batched = sorted(
+        set(maybe_list(task_id) or ()) & {record["id"] for record in _records(state, Gathering.active)}
+    )
+    if not (terminate and batched):
+        return told
+    return nok(
+        f"not terminated, for they run in batches with others: {', '.join(batched)}; they are revoked, should they"
+        " run again"
+    )
+
+
+def terminate(state: Any, signal: Any, task_id: Any, **_: Any) -> Any:
+    """Take tasks back, and kill the processes of those that run alone."""
+    return revoke(state, task_id, terminate=True, signal=signal)
 
 
 def active(state: Any, safe: bool = False, **_: Any) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002 - Celery's
@@ -53,7 +81,7 @@ def _record(arrival: Arrival, hostname: str) -> dict[str, Any]:
         "acknowledged": False,
         "delivery_info": {
             "exchange": "",
-            "routing_key": queue_of(message.task),
+            "routing_key": arrival.queue,
             "priority": 0,
             "redelivered": None,
         },

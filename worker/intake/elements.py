@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -61,8 +61,11 @@ def unreadable(raw: bytes) -> Message:
 
 
 def unknown(message: Message) -> Message:
-    """A message for a task that nobody knows, with a name that can be kept."""
-    return Message(printable(message.task)[:TASK_MAX], message.task_id, message.body, "unknown", message.headers)
+    """A message for a task that nobody knows, with a name that can be kept.
+
+    The rest stays: once its task is known, the same message must be the same job.
+    """
+    return replace(message, task=printable(message.task)[:TASK_MAX])
 
 
 def delay_s(eta: str | None) -> float:

@@ -31,10 +31,14 @@ class Leased(NamedTuple):
 
 @dataclass(frozen=True)
 class Reserved:
-    """What was taken; `lost`: nothing was, for the node's lease is gone."""
+    """What was taken; `lost`: nothing was, for the node's lease is gone.
+
+    `more`: as many as asked for, so there may be more, and no wake-up will tell.
+    """
 
     messages: list[Leased] = field(default_factory=list)
     lost: bool = False
+    more: bool = False
 
 
 @dataclass(slots=True)
@@ -98,8 +102,7 @@ class Leases:
     def reserve(self, limit: int, *, refresh: bool = False) -> Reserved:
         """Take up to `limit` messages (at most 1,000) and be woken by the next one that comes in.
 
-        Every queue gets its share, the urgent first. As many as `limit`: there may be more, and no wake-up will
-        tell. `refresh` renews the lease even when there is nothing to take.
+        Every queue gets its share, the urgent first. `refresh` renews the lease even when there is nothing to take.
         """
         if self._in_doubt and (found := self.recover(limit)):
             self.line.woken = True  # the queues have not been looked at
@@ -115,7 +118,8 @@ class Leases:
         self._in_doubt = False
         if taken is None:
             return Reserved(lost=True)
-        return Reserved([self._hold(Leased(tag, *rest)) for tag, rest in enumerate(taken, first)])
+        messages = [self._hold(Leased(tag, *rest)) for tag, rest in enumerate(taken, first)]
+        return Reserved(messages, more=len(messages) == limit)
 
     def recover(self, limit: int | None = None) -> list[Leased]:
         """Messages that are filed under this node and that it does not know: their answer was lost."""

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.errors import WrongSettings
 
 OLDEST: Final = (6, 2)
+
+SILENT_AGAIN_S: Final = 0.5
+"""How long a Redis that did not answer is left alone: whoever waits for it can do nothing else."""
 
 
 class Line:
@@ -35,6 +39,7 @@ class Line:
         self._watched: frozenset[bytes] = frozenset()
         self.session = 0
         self._connected_at = 0.0
+        self._silent_until = 0.0
         self.woken = False
 
     def call(self, *command: str | bytes | int) -> Any:
@@ -50,8 +55,8 @@ class Line:
             if "READONLY" in str(error) or isinstance(error, ReadOnlyError):
                 self.close()  # it became a replica: whoever is the master now is found by a new connection
             raise
-        except BaseException:
-            self.close()  # an answer that nobody read would be taken for that of the next command
+        except BaseException as error:
+            self._give_up(error)  # an answer that nobody read would be taken for that of the next command
             raise
         # A push that came in the same packet is read already: the socket would never tell of it.
         with contextlib.suppress(RedisError):
@@ -59,14 +64,19 @@ class Line:
         return answer
 
     def connect(self) -> None:
-        """Connect if there is no connection. Raises `WrongSettings` when this Redis is too old."""
+        """Connect if there is no connection, and Redis has not just been silent.
+
+        Raises `WrongSettings` when this Redis is too old.
+        """
         if self._connection.is_connected:
             return
+        if self._clock() < self._silent_until:
+            raise RedisConnectionError("it was silent a moment ago, and is left alone")
         try:
             self._shake_hands()
             self._track()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._give_up(error)
             raise
         self.session += 1
         self._connected_at = self._clock()
@@ -75,6 +85,11 @@ class Line:
     def close(self) -> None:
         """Close the connection; the next command makes another."""
         self._connection.disconnect()
+
+    def _give_up(self, error: BaseException) -> None:
+        if isinstance(error, RedisTimeoutError):
+            self._silent_until = self._clock() + SILENT_AGAIN_S
+        self.close()
 
     @property
     def age_s(self) -> float:

@@ -5,18 +5,23 @@ be done is done again, and the node never ends for it.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
 from redis.exceptions import RedisError
 
-from worker.errors import Unreadable
-from worker.execution.job import JOBS
-from worker.intake.elements import Element, delay_s, read_element, unknown, unreadable
-from worker.intake.gathering import TEND_EVERY_S, Arrival, Gathering, Timer
-from worker.intake.leases import Leased, Leases
+from worker.crash_points import crash_point
+from worker.intake.arrivals import Arrival
+from worker.intake.engine import Timer
+from worker.intake.gathering import Gathering
+from worker.intake.leases import Leases
+from worker.intake.receiving import ToCelery, receive
+from worker.intake.specials import Specials
+from worker.intake.task_events import TaskEvents
+from worker.intake.tending import TEND_EVERY_S
+from worker.intake.undisturbed import undisturbed
 from worker.settings import Settings
 from worker.stores.redis import open_redis
 
@@ -25,8 +30,6 @@ POLL_EVERY_S: Final = 1.0
 
 SWEEP_EVERY_S: Final = 1.5
 AWAY_AGAIN_S: Final = 0.5
-
-Special = Callable[[Element, Leased], None]
 
 _log = structlog.get_logger()
 
@@ -41,10 +44,11 @@ class IntakeNode:
         self._room = 0
         self._leases: Leases | None = None
         self._gathering: Gathering | None = None
-        self._special: Special | None = None
+        self._special: ToCelery | None = None
+        self.specials = Specials(self)
         self._hungry = True
         self._away_until = 0.0
-        self._returning: set[int] = set()
+        self._returning: dict[int, int | None] = {}
         self._clocks: list[Any] = []
         self._joined = False
 
@@ -55,13 +59,18 @@ class IntakeNode:
         """What is in hand, once the node serves."""
         return self._gathering
 
-    def serve(self, pool: Any, timer: Timer, revoked: Collection[str]) -> None:
+    @property
+    def away(self) -> bool:
+        """Whether Redis did not answer a moment ago."""
+        return time.monotonic() < self._away_until
+
+    def serve(self, pool: Any, timer: Timer, revoked: Collection[str], events: TaskEvents) -> None:
         """Begin, or begin again on a new connection of the consumer, whose timers went with the old one.
 
-        `revoked` are the task ids that operators took back, as Celery keeps them.
+        `revoked` are the task ids that operators took back, as Celery keeps them. `events` are the consumer's.
         """
         if self._gathering is None:
-            self._gathering = Gathering(self, pool, timer, self._settings, revoked)
+            self._gathering = Gathering(self, pool, timer, self._settings, events, revoked)
         for clock in self._clocks:
             clock.cancel()
         self._clocks = [
@@ -71,14 +80,15 @@ class IntakeNode:
             timer.call_repeatedly(self._settings.lease_s / 3, self._renew),
         ]
         self._gathering.recollect()
+        self.specials.give_back_unstarted()
 
-    def consume(self, queues: Iterable[str], room: int, special: Special, prefix: str = "") -> None:
+    def consume(self, queues: Iterable[str], room: int, special: ToCelery, prefix: str = "") -> None:
         """Take from these queues, with so many messages in hand; `special` delivers what takes Celery's own way."""
         self._queues, self._special = tuple(queues), special
         self._room = room or self._settings.batch_max
         if self._leases is None:
             self._leases = Leases(
-                open_redis(self._settings, client_name="trivet-intake"),
+                open_redis(self._settings, client_name="trivet-intake", timeout_s=self._settings.silence_s),
                 queues=lambda: self._queues,
                 lease_s=self._settings.lease_s,
                 prefix=prefix,
@@ -100,44 +110,38 @@ class IntakeNode:
 
     def tick(self) -> None:
         """Take what there is room for; called in each turn of the event loop, so nearly always nothing to do."""
-        if self._leases is None or self._gathering is None or time.monotonic() < self._away_until:
+        if self._leases is None or self._gathering is None or self.away:
             return
         if not self._joined:
             self._join()
         if self._hungry or self._leases.line.woken:
             self._take(self._leases, self._gathering)
 
-    def settle(self, tag: int) -> None:
-        """A message that took Celery's own way has been brought to an end."""
-        self.done([tag])
-
-    def give_back(self, tags: Iterable[int]) -> None:
-        """Put messages back into their queues; if that cannot be done now, a little later."""
-        self._returning.update(tags)
-        with self._trouble():
-            self._held_by_us().give_back(self._returning)
-            self._returning.clear()
-
     def close(self) -> None:
         """Take nothing more and hand back what has not been started."""
         self._queues = ()
         if self._gathering is not None and self._leases is not None:
+            crash_point("before_give_back")
             self.give_back(self._gathering.close())
+            self.specials.give_back_unstarted()
+            crash_point("after_give_back")
 
     def leave(self) -> None:
         """Hand back everything and stop being a node."""
         if self._leases is not None:
+            crash_point("before_leave")
             with self._trouble():
                 self._leases.leave()
             self._leases.close()
             self._leases = None
 
-    # What gathering tells (it is a `Holder`)
+    # What gathering and the special messages tell (it is the `Holder` of both)
 
     def starting(self, tags: Collection[int], deaths: int | None) -> Collection[int] | None:
         """Mark messages as running; None while Redis is away."""
         try:
-            return self._held_by_us().mark_running(tags, deaths)
+            with undisturbed():
+                return self._held_by_us().mark_running(tags, deaths)
         except (RedisError, OSError) as error:
             self._rest(error)
             return None
@@ -153,53 +157,40 @@ class IntakeNode:
         with self._trouble():
             self._held_by_us().mark_waiting(tags, deaths)
 
+    def give_back(self, tags: Iterable[int], deaths: int | None = None) -> None:
+        """Put messages back into their queues, as suspects if `deaths` are given; if not now, a little later."""
+        self._returning.update(dict.fromkeys(tags, deaths))
+        with self._trouble():
+            for tag, died in self._returning.items():
+                if died is not None:
+                    self._held_by_us().mark_waiting([tag], died)
+            self._held_by_us().give_back(self._returning)
+            self._returning.clear()
+        self._hungry = True
+
+    def gather(self, arrival: Arrival) -> None:
+        """Let a special message end like an ordinary one."""
+        if self._gathering is not None:
+            self._gathering.add(arrival)
+            self._gathering.flush()
+
     # The steps
 
     def _take(self, leases: Leases, gathering: Gathering) -> None:
-        room = self._room - gathering.in_hand
+        room = self._room - gathering.in_hand - len(self.specials)
         if room <= 0 or not self._queues:
             return
         self._hungry = False
         with self._trouble():
             reserved = leases.reserve(room)
+            crash_point("after_reserve")
             if reserved.lost and not leases.renew():
                 self._take_new_identity(leases, gathering)
             self._hungry = reserved.lost
             for leased in reserved.messages:
-                self._receive(leased, gathering)
-            self._hungry = self._hungry or len(reserved.messages) >= room
+                receive(leased, self._known, gathering, self.specials, self._special)
+            self._hungry = self._hungry or reserved.more
         gathering.flush()
-
-    def _receive(self, leased: Leased, gathering: Gathering) -> None:
-        try:
-            element = read_element(leased.raw)
-        except Unreadable as error:
-            why = ("unreadable", str(error))
-            gathering.add(Arrival(unreadable(leased.raw), leased.tag, leased.deaths, give_up=why))
-            return
-        message = element.message
-        if message.task not in self._known:
-            why = ("unknown_task", f"no task is named {message.task[:200]}")
-            gathering.add(Arrival(unknown(message), leased.tag, leased.deaths, give_up=why))
-        elif self._special is not None and (element.special or message.task not in JOBS):
-            self._hand_to_celery(self._special, element, leased, gathering)
-        else:
-            self._gather(Arrival(message, leased.tag, leased.deaths), delay_s(element.eta), gathering)
-
-    def _hand_to_celery(self, special: Special, element: Element, leased: Leased, gathering: Gathering) -> None:
-        try:
-            special(element, leased)
-        except (RedisError, OSError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a message does to Celery, the node goes on
-            why = ("unreadable", f"Celery cannot read it: {error!r}")
-            gathering.add(Arrival(element.message, leased.tag, leased.deaths, give_up=why))
-
-    def _gather(self, arrival: Arrival, wait_s: float, gathering: Gathering) -> None:
-        if wait_s > 0:
-            gathering.add_later(wait_s, arrival)
-        else:
-            gathering.add(arrival)
 
     def _poll(self) -> None:
         self._hungry = True
@@ -208,6 +199,7 @@ class IntakeNode:
         if self._leases is None or self._gathering is None or not self._joined:
             return
         with self._trouble():
+            crash_point("before_renew")
             self._leases.acknowledge()
             if not self._leases.renew():
                 self._take_new_identity(self._leases, self._gathering)
@@ -218,6 +210,7 @@ class IntakeNode:
         if self._leases is None or not self._joined:
             return
         with self._trouble():
+            crash_point("before_sweep")
             swept = self._leases.sweep()
             if swept.nodes:
                 self._hungry = True
@@ -227,10 +220,13 @@ class IntakeNode:
         with self._trouble():
             self._held_by_us().join()
             self._joined = True
+            crash_point("after_join")
 
     def _take_new_identity(self, leases: Leases, gathering: Gathering) -> None:
         """The lease was lost, so others may have what was not started: drop it, and go on as another node."""
-        gathering.forget(leases.take_new_identity())
+        forgotten = leases.take_new_identity()
+        gathering.forget(forgotten)
+        self.specials.forget(forgotten)
         self._hungry = True
         _log.warning("lease.lost", node=leases.node)
 
@@ -242,11 +238,14 @@ class IntakeNode:
     @contextmanager
     def _trouble(self) -> Iterator[None]:
         try:
-            yield
+            with undisturbed():
+                yield
         except (RedisError, OSError) as error:
             self._rest(error)
 
     def _rest(self, error: Exception) -> None:
-        self._away_until = time.monotonic() + AWAY_AGAIN_S
         self._hungry = True
+        if self.away:
+            return  # it is known, and the line does not even try
+        self._away_until = time.monotonic() + AWAY_AGAIN_S
         _log.warning("store.away", error=f"Redis: {error}")

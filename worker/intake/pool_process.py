@@ -1,9 +1,10 @@
 """What a pool process does: run a batch, and go straight from its commit into delivery."""
 
+import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,12 +14,20 @@ from worker.delivery.outbox import SHARDS, Lane, count_owed
 from worker.delivery.turn import Turn, deliver
 from worker.errors import Outcome, StoreUnavailable
 from worker.execution import batch
-from worker.execution.attempt import Ending
+from worker.execution.appending import append_again, has_lost
+from worker.execution.attempt import Attempt, Ending
 from worker.execution.resending import send_due
+from worker.intake.task_signals import TaskSignals
 from worker.messages import Message
 from worker.settings import Settings
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
+
+LOOK_EVERY_S: Final = 3.0
+"""How often a process looks whether Redis lost events, at most: an idle node is to cost little."""
+
+LOST_AGAIN_S: Final = 0.5
+"""How long to leave the document lane alone while somebody else appends lost events again."""
 
 AWAY_AGAIN_S: Final = 0.5
 """How long to leave PostgreSQL alone when it is away."""
@@ -30,8 +39,9 @@ _log = structlog.get_logger()
 class Report:
     """What a pool process tells its main process.
 
-    `outcomes` are in the order of the messages; None says that PostgreSQL is away and nothing was counted. They
-    are all that goes back: a report must fit into a pipe that nobody reads while the main process ends.
+    `outcomes` are in the order of the messages; None says that PostgreSQL is away and nothing was counted. `codes`
+    say why those that did not succeed did not. No more goes back of each: a report must fit into a pipe that nobody
+    reads while the main process ends. `runtime_s` is how long the batch took, up to its commit.
     `busy` says that something is still to be delivered: another node holds its shards, or there is much. `owed`
     counts the outbox over all nodes when a store is away, is 0 when none is, and None when nobody looked.
     """
@@ -39,37 +49,51 @@ class Report:
     outcomes: Sequence[Outcome] | None = None
     busy: bool = False
     owed: int | None = None
+    codes: Sequence[str] = ()
+    runtime_s: float = 0
 
 
 class PoolProcess:
     """The open clients of this process, and what is done with them."""
 
-    def __init__(self, given: Resources, node: Node) -> None:
+    def __init__(self, given: Resources, node: Node, signals: TaskSignals) -> None:
         self._given = given
         self._node = node
+        self._signals = signals
+        self._looks_at = 0.0
 
     def run(self, task: str, messages: Sequence[Message]) -> Report:
         """Run a batch and deliver what it owes."""
-        return self._report(lambda: batch.run(task, messages, self._given))
+        self._signals.starting(messages)
+        report = self._report(lambda: batch.run(task, messages, self._given), self._signals.ended)
+        if report.outcomes is None:
+            self._signals.put_off(messages)
+        return report
 
     def park(self, message: Message, code: str, why: str) -> Report:
         """Give up a job: one that kills its process, or that cannot be read."""
-        return self._report(lambda: batch.park(message, code, why, self._given))
+        return self._report(lambda: batch.park(message, code, why, self._given), self._signals.given_up)
 
-    def run_alone(self, task: str, message: Message) -> Ending:
-        """Run one job and deliver what it owes, however long PostgreSQL is away."""
-        while (done := self._settle(lambda: batch.run(task, [message], self._given))) is None:
-            time.sleep(AWAY_AGAIN_S)
+    def run_alone(self, task: str, message: Message) -> Ending | None:
+        """Run one job and deliver what it owes; None, a little later, when PostgreSQL is away."""
+        done = self._settle(lambda: batch.run(task, [message], self._given))
+        if done is None:
+            time.sleep(AWAY_AGAIN_S)  # its message comes again at once
+            return None
         self._deliver(done.shards)
         return done.attempts[0].ended
 
-    def _report(self, work: Callable[[], batch.Done]) -> Report:
+    def _report(self, work: Callable[[], batch.Done], tell: Callable[[Sequence[Attempt]], None]) -> Report:
+        began = time.monotonic()
         done = self._settle(work)
         if done is None:
             return Report()
+        runtime_s = time.monotonic() - began
         turn = self._deliver(done.shards)
-        outcomes = [attempt.ended.outcome for attempt in done.attempts]
-        return Report(outcomes, busy=turn.unfinished, owed=self._owed(turn))
+        tell(done.attempts)
+        endings = [attempt.ended for attempt in done.attempts]
+        outcomes, codes = [ending.outcome for ending in endings], list(map(code_of, endings))
+        return Report(outcomes, turn.unfinished, self._owed(turn), codes, runtime_s)
 
     def _settle(self, work: Callable[[], batch.Done]) -> batch.Done | None:
         try:
@@ -85,6 +109,7 @@ class PoolProcess:
     def tend(self) -> Report:
         """Look after what a crash or an absent store left behind, and send the jobs that are due."""
         self._send_due()
+        self._mend_stream()
         turn = self._deliver(range(SHARDS))
         return Report(busy=turn.unfinished, owed=self._owed(turn))
 
@@ -95,11 +120,25 @@ class PoolProcess:
     def _deliver(self, shards: Collection[int]) -> Turn:
         self._node.mark(shards)
         try:
-            return deliver(self._given, self._node)
+            turn = deliver(self._given, self._node)
+            if turn.lost and not append_again(self._given):
+                self._node.rest(Lane.DOCUMENTS, LOST_AGAIN_S)
         except Exception as error:  # noqa: BLE001 - the batch has committed, and must not look as if it had failed
             # Nothing is lost: what is owed stays in the outbox, and the next turn finds it.
             _log_unless_away("delivery.failed", error)
             return Turn()
+        return turn
+
+    def _mend_stream(self) -> None:
+        """Notice that Redis lost events, though nothing new is published."""
+        if time.monotonic() < self._looks_at:
+            return
+        self._looks_at = time.monotonic() + LOOK_EVERY_S
+        try:
+            if has_lost(self._given):
+                append_again(self._given)
+        except (StoreUnavailable, SQLAlchemyError) as error:
+            _log_unless_away("appending.failed", error)
 
     def _send_due(self) -> None:
         try:
@@ -120,8 +159,16 @@ class PoolProcess:
             return None
 
 
+def code_of(ending: Ending) -> str:
+    """Why a job did not succeed; empty for one that did."""
+    # Interned, so that each code is pickled once, however many jobs have it.
+    return "" if ending.outcome is Outcome.SUCCEEDED else sys.intern(str(ending.data.get("code", "")))
+
+
 def _log_unless_away(event: str, error: Exception) -> None:
-    if classify(error) is Trouble.AWAY:
+    if isinstance(error, StoreUnavailable):
+        _log.warning("store.away", error=str(error))
+    elif classify(error) is Trouble.AWAY:
         _log.warning("store.away", error=f"PostgreSQL: {error}")
     else:
         _log.error(event, exc_info=error)
@@ -131,9 +178,9 @@ def _log_unless_away(event: str, error: Exception) -> None:
 _this: Final[list[PoolProcess]] = []
 
 
-def open_process(settings: Settings, node: Node) -> None:
-    """Open the clients of this pool process."""
-    _this.append(PoolProcess(Resources.open(settings), node))
+def open_process(settings: Settings, node: Node, tasks: Mapping[str, Any]) -> None:
+    """Open the clients of this pool process; `tasks` are the app's, by name."""
+    _this.append(PoolProcess(Resources.open(settings), node, TaskSignals(tasks)))
 
 
 def close_process() -> None:
@@ -147,7 +194,7 @@ def run_batch(task: str, messages: Sequence[Message]) -> Report:
     return _this[0].run(task, messages)
 
 
-def run_alone(task: str, message: Message) -> Ending:
+def run_alone(task: str, message: Message) -> Ending | None:
     """Run one job in this pool process."""
     return _this[0].run_alone(task, message)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from worker.crash_points import crash_point
 from worker.intake.keys import Keys
 from worker.intake.lease_scripts import LeaseScripts, chunks, held_tags
 from worker.intake.line import Line
@@ -63,6 +64,7 @@ class Sweeper:
             if put is None:  # it renewed its lease
                 return
             swept.messages += put
+            crash_point("after_put_back")
         # Last: whoever takes over from a sweeper that died half-way finds the node still here.
         if self._scripts.forget_node(node):
             swept.nodes.append(node)

@@ -8,9 +8,12 @@ from typing import Any, ClassVar
 
 from kombu.transport import redis, virtual
 
+from worker.execution.job import JOBS
 from worker.intake.elements import Element
 from worker.intake.leases import Leased
 from worker.intake.node import IntakeNode
+from worker.intake.request import MESSAGE
+from worker.intake.task_events import HIDDEN, NO_ARGS
 
 RESERVING = "BRPOP"
 """kombu's name for what a channel waits for when it takes jobs; ours waits for something else under it."""
@@ -28,24 +31,20 @@ class QoS(virtual.QoS):
     def ack(self, delivery_tag: Any) -> None:
         """Settle it."""
         if isinstance(delivery_tag, int):
-            self.channel.intake.settle(delivery_tag)
+            self.channel.intake.specials.settle(delivery_tag)
         super().ack(delivery_tag)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
         """Put it back, or settle it."""
         if requeue and isinstance(delivery_tag, int):
-            self.channel.intake.give_back([delivery_tag])
+            self.channel.intake.specials.give_back(delivery_tag)
             super().ack(delivery_tag)
         else:
             self.ack(delivery_tag)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002 - kombu's signature
-        """When the channel closes, what Celery still had in hand goes back."""
-        self._flush()
-        tags = [tag for tag in self._delivered if isinstance(tag, int)]
+        """When the channel closes, the node knows best what of it Celery's pool still runs."""
         self._delivered.clear()
-        if tags:
-            self.channel.intake.give_back(tags)
 
 
 class Channel(redis.Channel):
@@ -67,6 +66,10 @@ class Channel(redis.Channel):
         """Hand a message to Celery's own strategy, under the tag of its lease."""
         headers = element.payload["headers"]
         headers["ignore_result"] = True
+        headers["argsrepr"], headers["kwargsrepr"] = NO_ARGS, HIDDEN  # Celery puts them into logs and events
+        if element.message.task in JOBS:
+            headers[MESSAGE] = element.message
+            headers["expires"] = None  # the ledger judges, by PostgreSQL's clock; Celery would drop it
         if not _are_seconds(headers.get("timelimit")):
             headers["timelimit"] = [None, None]  # anything else would end the pool's clock, and the node with it
         element.payload["properties"]["delivery_tag"] = leased.tag
@@ -79,8 +82,9 @@ class Channel(redis.Channel):
         return consumed
 
     def _basic_cancel(self, consumer_tag: Any) -> Any:
+        took_jobs = self.takes_jobs  # the channel of remote control never does
         cancelled = super()._basic_cancel(consumer_tag)
-        if self.intake is not None and not self.active_queues:
+        if self.intake is not None and took_jobs and not self.active_queues:
             self.intake.stop_consuming()
         self._tell_node()
         return cancelled

@@ -2,20 +2,18 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import orjson
-from redis import Redis
 from redis.client import PubSub
 from sqlalchemy import Engine
 
-from worker.delivery.events import CHANNEL, completion_event
-from worker.errors import IdempotencyConflict, Outcome, StoreUnavailable
-from worker.execution.attempt import Attempt
+from worker.delivery.events import completion_event
+from worker.errors import IdempotencyConflict, Outcome
+from worker.execution.attempt import Attempt, after_replays
 from worker.execution.job import JOBS
 from worker.operations.jobs import Conflict, Story, tell
-from worker.stores.redis_errors import redis_trouble
+from worker.stores.listening import heard
 
 LOOK_EVERY_S: Final = 0.25
 """How often the ledger is asked, while no event comes."""
@@ -23,24 +21,10 @@ LOOK_EVERY_S: Final = 0.25
 Event = dict[str, Any]
 
 
-@contextmanager
-def listening(redis: Redis, task: str) -> Iterator[PubSub]:
-    """Hear the completion events of a task; enter this before the job is sent, and none is missed.
-
-    Raises `StoreUnavailable` when Redis is away.
-    """
-    channels = [f"{CHANNEL}{task}.{outcome}" for outcome in Outcome if outcome.ended]
-    with closing(redis.pubsub()) as live:  # type: ignore[no-untyped-call]  # redis-py has no type here
-        with redis_trouble():
-            live.subscribe(*channels)
-            for _ in channels:  # only what is confirmed is heard
-                if live.get_message(timeout=5) is None:
-                    raise StoreUnavailable("Redis does not confirm a subscription")
-        yield live
-
-
 def wait_for_event(live: PubSub, engine: Engine, attempt: Attempt, patience_s: float) -> Event | None:
     """The completion event of what was sent, or None when it has not ended in time.
+
+    `live` listened to the task's channels before the job was sent.
 
     A message that repeats an ended job causes no event: then it is made from the ledger, with the same id but
     without its `sequence`. Raises `StoreUnavailable` when a store is away.
@@ -57,14 +41,8 @@ def wait_for_event(live: PubSub, engine: Engine, attempt: Attempt, patience_s: f
 
 def _hear(live: PubSub, task_id: str, limit: float) -> Event | None:
     """The event that this message caused. A message that repeats a job causes none."""
-    with redis_trouble():
-        while (left := limit - time.monotonic()) > 0:
-            heard = live.get_message(timeout=left)
-            if heard is not None and heard["type"] == "message":
-                event: Event = orjson.loads(heard["data"])
-                if event["taskid"] == task_id:
-                    return event
-    return None
+    events: Iterator[Event] = map(orjson.loads, heard(live, limit))
+    return next((event for event in events if event["taskid"] == task_id), None)
 
 
 def _look_up(engine: Engine, attempt: Attempt) -> Event | None:
@@ -93,7 +71,7 @@ def _event(
         data=data,
         job_id=story.id,
         task_id=refused.task_id if refused else story.task_id,
-        distinction=refused.digest if refused else "",
+        distinction=refused.digest if refused else after_replays(story.replays),
     )
     event: Event = orjson.loads(text)
     return event

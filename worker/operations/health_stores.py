@@ -13,10 +13,12 @@ from uuid import uuid4
 from alembic.script import ScriptDirectory
 from pymongo.database import Database
 from redis import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 from sqlalchemy import Connection, text
 
+from worker.errors import WrongSettings
 from worker.settings import Settings
+from worker.stores.cache import Cache
 from worker.stores.mongo import Json, database, open_mongo
 from worker.stores.postgres import open_engine
 from worker.stores.redis import open_redis
@@ -193,8 +195,17 @@ def _mongo_durable(documents: Database[Json]) -> str:
 @contextmanager
 def _reach_redis(settings: Settings) -> Iterator[Redis]:
     with closing(open_redis(settings, client_name="trivet-check")) as client:
-        client.ping()
+        _greet(client)
         yield client
+
+
+def _greet(client: Redis) -> None:
+    try:
+        client.ping()
+    except ResponseError as error:
+        if "HELLO" in str(error):  # its version cannot even be asked for in our protocol
+            raise WrongSettings("Redis is older than 6: upgrade Redis to 6.2 or newer") from error
+        raise
 
 
 def _ask_redis(durable: Severity) -> tuple[Look, ...]:
@@ -202,6 +213,7 @@ def _ask_redis(durable: Severity) -> tuple[Look, ...]:
         Look("version", _redis_version, "upgrade Redis to 6.2 or newer"),
         Look("writable", _redis_writable, "point TRIVET_REDIS_URL at the primary, and see its memory and disk"),
         Look("durable", _redis_durable, "set appendonly yes and maxmemory-policy noeviction", durable),
+        Look("cached", _redis_cached, "let the user of TRIVET_REDIS_URL read trivet:cache", Severity.WARNING),
     )
 
 
@@ -226,6 +238,11 @@ def _redis_durable(client: Redis) -> str:
     if wrong:
         raise Unmet(", ".join(wrong))
     return "writes are logged, keys are never evicted"
+
+
+def _redis_cached(client: Redis) -> str:
+    hits, misses = Cache(client, ttl_s=1).counts()
+    return f"{hits:,} of {hits + misses:,} reads found in the cache"
 
 
 def _info(client: Redis, section: str) -> dict[str, Any]:

@@ -1,24 +1,22 @@
-"""What became of jobs: one in full, or the newest of many; read from the ledger, never written."""
+"""What became of one job, in full; read from the ledger, never written."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import orjson
-from psycopg.errors import UndefinedTable
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, select, union_all
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, Row, select
 
 from worker.delivery.effects import DocumentChange
 from worker.delivery.outbox import Lane, outbox
-from worker.errors import Outcome, StoreUnavailable, WrongSettings
+from worker.errors import Outcome
 from worker.execution.ledger import conflicts, jobs
 from worker.messages import derive_id
 from worker.operations.logs import redact
-from worker.stores.postgres_errors import Trouble, classify
+from worker.operations.trouble import postgres_trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +68,12 @@ class Story:
     data: dict[str, Any] | None
     attempts: int
     failures: int
+    replays: int
     first_seen: datetime
     deadline: datetime
     due_at: datetime | None
     ended_at: datetime | None
+    dropped_at: datetime | None
     history: Sequence[Failure]
     owes: Sequence[Owed]
     conflicts: Sequence[Conflict]
@@ -89,88 +89,23 @@ class Story:
         return any(owed.event is not None and owed.parked_at is None for owed in self.owes)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One job in a list: nothing that it carries, only what became of it; `code` says why it did not succeed."""
-
-    id: UUID
-    task: str
-    state: Outcome
-    code: str | None
-    attempts: int
-    first_seen: datetime
-    due_at: datetime | None
-    ended_at: datetime | None
-
-
 def find(engine: Engine, name: str, tasks: Iterable[str] = ()) -> list[UUID]:
     """The ids of the jobs that go by this name: a job id, an idempotency key, or a message's task id.
 
     `tasks` are those in which keys are looked for. An id or a key is found by the ledger's primary key; a task id
     that belongs to a job with a key costs a look through the whole ledger.
     """
-    with _reading(engine) as connection:
+    with postgres_trouble(), engine.connect() as connection:
         return _by_id(connection, name, tasks) or _by_task_id(connection, name)
 
 
 def tell(engine: Engine, job_id: UUID) -> Story | None:
     """All that is known about a job, or None when the ledger does not have it."""
-    with _reading(engine) as connection:
+    with postgres_trouble(), engine.connect() as connection:
         # One snapshot: what a job owes must fit to its state.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         return _story(connection, row) if row is not None else None
-
-
-def newest(engine: Engine, *, state: Outcome | None = None, task: str | None = None, limit: int) -> list[Listed]:
-    """The jobs that ended last, and those that have not ended and came last, newest first."""
-    with _reading(engine) as connection:
-        rows = connection.execute(listing(state, task, limit))
-        return [Listed(**row._asdict() | {"state": Outcome(row.state)}) for row in rows]
-
-
-def listing(state: Outcome | None, task: str | None, limit: int) -> Select[*tuple[Any, ...]]:
-    """The query of `newest`; `task` may hold `*` and `?`.
-
-    Each branch walks an index backwards until it has enough, so the size of the ledger does not matter.
-    """
-    wanted: list[ColumnElement[bool]] = []
-    if task is not None:
-        wanted.append(jobs.c.task.like(_pattern(task), escape="\\"))
-    branches = []
-    if state is None or state.ended:
-        ended = [jobs.c.ended_at.is_not(None), *([jobs.c.state == state] if state else [])]
-        branches.append(_branch(jobs.c.ended_at, [*ended, *wanted], limit))
-    branches += [
-        _branch(jobs.c.first_seen, [jobs.c.state == open_state, *wanted], limit)
-        for open_state in Outcome
-        if not open_state.ended and state in {None, open_state}
-    ]
-    found = union_all(*branches).subquery()
-    listed = [column for column in found.c if column is not found.c.newest]
-    return select(*listed).order_by(found.c.newest.desc()).limit(limit)
-
-
-_LISTED: Final = (
-    jobs.c.id,
-    jobs.c.task,
-    jobs.c.state,
-    jobs.c.data["code"].astext.label("code"),
-    jobs.c.attempts,
-    jobs.c.first_seen,
-    jobs.c.due_at,
-    jobs.c.ended_at,
-)
-
-
-def _branch(by: ColumnElement[Any], wanted: Sequence[ColumnElement[bool]], limit: int) -> Select[*tuple[Any, ...]]:
-    first = select(*_LISTED, by.label("newest")).where(*wanted).order_by(by.desc()).limit(limit)
-    return select(first.subquery())
-
-
-def _pattern(glob: str) -> str:
-    escaped = glob.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-    return escaped.replace("*", "%").replace("?", "_")
 
 
 def _by_id(connection: Connection, name: str, tasks: Iterable[str]) -> list[UUID]:
@@ -201,10 +136,12 @@ def _story(connection: Connection, row: Row[Any]) -> Story:
         data=row.data,
         attempts=row.attempts,
         failures=row.failures,
+        replays=row.replays,
         first_seen=row.first_seen,
         deadline=row.deadline,
         due_at=row.due_at,
         ended_at=row.ended_at,
+        dropped_at=row.dropped_at,
         history=[Failure(datetime.fromisoformat(past["at"]), redact(past["error"])) for past in row.history or ()],
         owes=[_owed(owed) for owed in owes],
         conflicts=[Conflict(seen.task_id, seen.digest.hex(), seen.seen_at) for seen in refused],
@@ -225,18 +162,3 @@ def _owed(row: Row[Any]) -> Owed:
         due_at=row.due_at,
         parked_at=row.parked_at,
     )
-
-
-@contextmanager
-def _reading(engine: Engine) -> Iterator[Connection]:
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        cause = error.orig if isinstance(error, DBAPIError) else None
-        if isinstance(cause, UndefinedTable):
-            raise WrongSettings("this database has no ledger of jobs: run `trivet migrate`") from error
-        if classify(error) is not Trouble.OTHER:
-            first, *_ = f"{cause or error}\n".splitlines()
-            raise StoreUnavailable(f"PostgreSQL does not answer ({redact(first)}): see `trivet check`") from error
-        raise

@@ -1,5 +1,6 @@
 """Bring the database to the newest revision, and MongoDB's indexes to what the documents declare."""
 
+import time
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,9 @@ from worker.delivery.effects import Document
 from worker.stores.resources import Resources
 from worker.stores.schema import SCHEMA
 
+LOOK_EVERY_S: Final = 0.1
+"""How often one who waits looks whether the other has migrated."""
+
 _ONE_AT_A_TIME: Final = 0x7472_6D67  # the key of the advisory lock of whoever migrates
 
 
@@ -24,8 +28,7 @@ def migrate(given: Resources) -> tuple[str | None, str | None]:
     with given.engine.connect() as connection:
         connection.exec_driver_sql("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         connection.exec_driver_sql("SET lock_timeout = 0")
-        connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_ONE_AT_A_TIME,))
-        connection.commit()
+        _take_turn(connection)
         try:
             before = revision(connection)
             command.upgrade(alembic_config(connection), "head")
@@ -37,6 +40,14 @@ def migrate(given: Resources) -> tuple[str | None, str | None]:
             connection.invalidate()  # its settings are not for the pool
     index_documents(given)
     return before, after
+
+
+def _take_turn(connection: Connection) -> None:
+    # Not by waiting inside a statement: an index that is made concurrently waits for all of those.
+    while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (_ONE_AT_A_TIME,)).scalar_one():
+        connection.commit()
+        time.sleep(LOOK_EVERY_S)
+    connection.commit()
 
 
 def index_documents(given: Resources) -> None:

@@ -1,7 +1,9 @@
 """What an error of Redis means: it tells of the store, or of one command."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from redis.exceptions import (
     AuthorizationError,
@@ -26,6 +28,11 @@ _TROUBLE = (
     AuthorizationError,
 )
 
+_TOLD_BY_CODE: Final = re.compile(
+    r"^(MISCONF|NOREPLICAS)|@user_script: ?\d+: -(OOM|READONLY|MASTERDOWN|MISCONF|NOREPLICAS)"
+)
+"""Codes for which redis-py has no class; and Redis before 7 wraps what went wrong inside a script."""
+
 
 @contextmanager
 def redis_trouble() -> Iterator[None]:
@@ -40,4 +47,4 @@ def redis_trouble() -> Iterator[None]:
 
 def is_trouble(error: RedisError) -> bool:
     """Whether the error tells of the store: away, full, loading, read-only, without its replicas or disk."""
-    return isinstance(error, _TROUBLE) or str(error).startswith(("MISCONF", "NOREPLICAS"))
+    return isinstance(error, _TROUBLE) or bool(_TOLD_BY_CODE.search(str(error)))

@@ -6,28 +6,26 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
-from uuid import uuid4
 
 import orjson
 import typer
-from redis import Redis
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from worker.envelopes import body_of, envelope, queue_of
-from worker.errors import Outcome, StoreUnavailable, TrivetError
+from worker.delivery.events import completion_channels
+from worker.envelopes import queue_of
+from worker.errors import Outcome, Rejected, StoreUnavailable, TrivetError
 from worker.execution.attempt import Attempt
+from worker.execution.enqueueing import Options, check, compose_message
 from worker.execution.job import JOBS, Job
-from worker.execution.reading import read
-from worker.messages import Message
-from worker.operations.awaiting import Event, listening, wait_for_event
-from worker.operations.cli.jobs import COLOURS, pretty_json
+from worker.operations.awaiting import Event, wait_for_event
+from worker.operations.cli.telling import COLOURS, pretty_json
 from worker.operations.logs import configure_logs
+from worker.producer import Outgoing, Producer
 from worker.settings import Settings, read_settings
+from worker.stores.listening import listening
 from worker.stores.postgres import open_engine
-from worker.stores.redis import open_redis
-from worker.stores.redis_errors import redis_trouble
 
 ENDED_OTHERWISE: Final = 3
 """The exit code for a job that was rejected or parked."""
@@ -70,8 +68,8 @@ def enqueue(
 
     attempt = compose(task, _bytes(payload), key)
     if wait is None:
-        with closing(open_redis(settings)) as redis:
-            _send(redis, attempt)
+        with closing(Producer(settings)) as producer:
+            producer.send([Outgoing(attempt.message)])
         print(_sent(attempt) if as_json else attempt.job_id)
         return
     event = _send_and_wait(settings, attempt, wait)
@@ -89,13 +87,12 @@ def compose(task: str, payload: bytes, key: str | None) -> Attempt:
     if job is None:
         similar = get_close_matches(task, JOBS, n=3) or sorted(JOBS)
         raise NotSent(f"no task is named {task}; there is {', '.join(similar)}")
-    headers = {} if key is None else {"idempotency_key": key}
-    message = Message(task, str(uuid4()), body_of(_one_object(job, payload)), headers=headers)
-    (attempt,) = read(job, [message])
-    if attempt.ending is not None:
-        problem = attempt.ending.data
-        place = f"{problem['field']}: " if "field" in problem else ""
-        raise NotSent(f"{task} was not sent: {place}{problem['message']}; {_takes(job)}")
+    message = compose_message(task, _one_object(job, payload), Options(idempotency_key=key))
+    try:
+        (attempt,) = check(job, [message])
+    except Rejected as problem:
+        place = f"{problem.field}: " if problem.field else ""
+        raise NotSent(f"{task} was not sent: {place}{problem.message}; {_takes(job)}") from problem
     return attempt
 
 
@@ -118,11 +115,6 @@ def _takes(job: Job[Any, Any]) -> str:
     return f"it takes {', '.join(fields)}" if fields else "it takes {}"
 
 
-def _send(redis: Redis, attempt: Attempt) -> None:
-    with _knowing(attempt), redis_trouble():
-        redis.lpush(queue_of(attempt.message.task), envelope(attempt.message))
-
-
 def _sent(attempt: Attempt) -> str:
     sent = {"id": attempt.job_id, "task_id": attempt.message.task_id, "task": attempt.message.task}
     return orjson.dumps(sent | {"queue": queue_of(attempt.message.task)}).decode()
@@ -130,8 +122,9 @@ def _sent(attempt: Attempt) -> str:
 
 def _send_and_wait(settings: Settings, attempt: Attempt, patience_s: float) -> Event:
     engine = open_engine(settings, application_name="trivet-enqueue")
-    with closing(open_redis(settings)) as redis, listening(redis, attempt.message.task) as live:
-        _send(redis, attempt)
+    channels = completion_channels(attempt.message.task)
+    with closing(Producer(settings)) as producer, listening(producer.redis, channels) as live:
+        producer.send([Outgoing(attempt.message)])
         try:
             with _knowing(attempt):
                 event = wait_for_event(live, engine, attempt, patience_s)

@@ -23,6 +23,9 @@ def worker(
         str, typer.Option(help="Queues to take jobs from, with commas; all of ours by default.")
     ] = "",
     name: Annotated[str, typer.Option(help="The node's name in Flower and inspect.")] = "",
+    task_events: Annotated[
+        bool, typer.Option("--task-events", "-E", help="Send Celery's task events from the start, for Flower.")
+    ] = False,
 ) -> None:
     """Run one worker node in the foreground. It waits for stores that are away, and ends cleanly on Ctrl-C.
 
@@ -33,7 +36,7 @@ def worker(
     refuse_unsafe(settings)
     from worker.app import QUEUES, app  # noqa: PLC0415 - reads the settings when it is imported
 
-    app.worker_main([
+    arguments = [
         "worker",
         f"--concurrency={concurrency}",
         f"--queues={queues or ','.join(QUEUES)}",
@@ -41,4 +44,9 @@ def worker(
         "--pool=prefork",
         "--without-gossip",
         "--without-mingle",
-    ])  # fmt: skip
+        *(["--task-events"] if task_events else []),
+    ]  # fmt: skip
+    try:
+        app.worker_main(arguments)
+    finally:
+        app.leave()  # also after a cold shutdown, of which Celery does not tell

@@ -31,8 +31,9 @@ def page() -> str:
         (f"- **Live**: `PUBLISH {events.CHANNEL}<type>`; subscribe with "
         f"`SUBSCRIBE {events.CHANNEL}accounts.transfer.succeeded` or `PSUBSCRIBE {events.CHANNEL}*`."),
         (f"- **Durable**: the same JSON under the field `event` of the Redis stream `{events.STREAM}`, which is "
-        "trimmed to about `TRIVET_EVENTS_MAXLEN` entries. Read it "
-        "[with `Subscriber`](../how-to/follow-events.md), or with `XREAD`. An entry that Redis had lost has a second field, `again`."),
+        "trimmed to about `TRIVET_EVENTS_MAXLEN` entries. Read it with "
+        "[`Subscriber`](../how-to/follow-events.md), or with `XREAD`. An entry that Redis had lost has a second "
+        "field, `again`."),
         table(["attribute", "what"], _attributes()),
         ("An event goes out after its job has committed and its documents are written: at least once, always with "
         "the same `id`. Drop an `id` that you have seen. Within one subject the first appearances are in order."),

@@ -1,10 +1,9 @@
 import re
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.armed import SLACK_S, TAKEN_OVER_S, Armed
+from tests.fixtures.armed import Armed
 from tests.fixtures.jobs import Bank
 from tests.fixtures.nodes import StartNode, wait_for
 from worker.crash_points import INTAKE_POINTS, JOB_POINTS, IntakePoint
@@ -26,12 +25,9 @@ def test_a_node_killed_at_any_point_of_its_intake_costs_no_job_and_repeats_none(
 
     other = armed.start()
     other.wait_ready()
-    began = time.monotonic()
     wait_for(armed.all_ended, 30, other.log)
-    taken_over_s = time.monotonic() - began
 
     armed.check()
-    assert taken_over_s <= TAKEN_OVER_S + SLACK_S
 
 
 def test_every_declared_point_stands_in_the_code_once() -> None:

@@ -1,13 +1,15 @@
-"""The shards: for each, how many turns that published events have committed.
+"""The shards and their turns: for each shard, how many turns that published events have committed.
 
 Redis is told the same number with the events of a turn. When it knows a lower one, it has lost events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import BigInteger, Column, Connection, SmallInteger, Table
 
 from worker.delivery.outbox import LOCK_SPACE, SHARDS
+from worker.stores.resources import Resources
 from worker.stores.schema import metadata
 
 RECOVERY = SHARDS
@@ -50,3 +52,22 @@ def lock_every_shard(connection: Connection) -> bool:
 def are_behind(known: Sequence[int], committed: Sequence[int]) -> bool:
     """Whether Redis knows less than PostgreSQL of any shard."""
     return any(there < here for there, here in zip(known, committed, strict=True))
+
+
+@contextmanager
+def turn_transaction(given: Resources) -> Iterator[Connection]:
+    """A transaction that may be silent while the stores answer, and whose commit need not reach the disk."""
+    with given.engine.begin() as connection:
+        # Repeating a delivery is harmless, so the commit need not wait for the disk; and the transaction stays
+        # silent while the stores answer, for longer than a batch may.
+        connection.exec_driver_sql(
+            "SELECT set_config('synchronous_commit', 'off', true),"
+            " set_config('idle_in_transaction_session_timeout', %s, true)",
+            (f"{int(_patience_s(given) * 1000)}ms",),
+        )
+        yield connection
+
+
+def _patience_s(given: Resources) -> float:
+    """A minute: several times what the timeouts of MongoDB and Redis let one turn wait; at least a lease."""
+    return max(60.0, given.settings.lease_s)

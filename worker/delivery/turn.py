@@ -25,7 +25,7 @@ from worker.delivery.outbox import (
     read_due,
     strike_off,
 )
-from worker.delivery.shards import committed_turns, count_turn
+from worker.delivery.shards import committed_turns, count_turn, turn_transaction
 from worker.errors import StoreUnavailable
 from worker.stores.resources import Resources
 
@@ -191,22 +191,3 @@ def _lane(lane: Lane, node: Node, turn: Turn) -> Iterator[None]:
         node.rest(lane, REST_S)
         turn.away.append(str(error))
         _log.warning("store.away", lane=lane.name.lower(), error=str(error))
-
-
-@contextmanager
-def turn_transaction(given: Resources) -> Iterator[Connection]:
-    """A transaction that may be silent while the stores answer, and whose commit need not reach the disk."""
-    with given.engine.begin() as connection:
-        # Repeating a delivery is harmless, so the commit need not wait for the disk; and the transaction stays
-        # silent while the stores answer, for longer than a batch may.
-        connection.exec_driver_sql(
-            "SELECT set_config('synchronous_commit', 'off', true),"
-            " set_config('idle_in_transaction_session_timeout', %s, true)",
-            (f"{int(_patience_s(given) * 1000)}ms",),
-        )
-        yield connection
-
-
-def _patience_s(given: Resources) -> float:
-    """A minute: several times what the timeouts of MongoDB and Redis let one turn wait; at least a lease."""
-    return max(60.0, given.settings.lease_s)

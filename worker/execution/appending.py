@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 
 from worker.delivery import stream
 from worker.delivery.events import completion_event
-from worker.delivery.shards import are_behind, committed_turns, lock_every_shard
-from worker.delivery.turn import turn_transaction
+from worker.delivery.shards import are_behind, committed_turns, lock_every_shard, turn_transaction
 from worker.errors import Outcome
 from worker.execution.attempt import after_replays
 from worker.execution.job import JOBS

@@ -20,6 +20,8 @@ from worker.envelopes import queue_of
 from worker.operations.embedded import Urls
 
 ACCOUNTS = 100
+GRACE_S = 2
+"""How long after a lease the takeover may come."""
 WATCHED_S = 120
 SETTLED_S = 300
 QUIET_S = 5
@@ -65,11 +67,10 @@ class Found:
 def drawn(seed: int, kills: int, lease_s: float) -> list[Fall]:
     """The schedule, from the seed.
 
-    The kills lie further apart than a lease, so that whoever takes over is there for it: the promise is one of
-    those who live.
+    The kills lie as far apart as a takeover may take: what is promised is that those who live take over.
     """
     chance = random.Random(seed)
-    return [Fall(lease_s * 1.2, chance.uniform(0, 1), chance.randrange(2)) for _ in range(kills)]
+    return [Fall(lease_s + GRACE_S, chance.uniform(0, 1), chance.randrange(2)) for _ in range(kills)]
 
 
 @contextmanager

@@ -108,14 +108,18 @@ class IntakeNode:
             if self._held_by_us().line.read_pushes():
                 self._hungry = True
 
-    def tick(self) -> None:
-        """Take what there is room for; called in each turn of the event loop, so nearly always nothing to do."""
+    def tick(self) -> bool:
+        """Take what there is room for, and say whether anything may have gone to the pool.
+
+        Called in each turn of the event loop, so nearly always there is nothing to do.
+        """
         if self._leases is None or self._gathering is None or self.away:
-            return
+            return False
         if not self._joined:
             self._join()
-        if self._hungry or self._leases.line.woken:
-            self._take(self._leases, self._gathering)
+        if not (self._hungry or self._leases.line.woken):
+            return False
+        return self._take(self._leases, self._gathering)
 
     def close(self) -> None:
         """Take nothing more and hand back what has not been started."""
@@ -176,10 +180,10 @@ class IntakeNode:
 
     # The steps
 
-    def _take(self, leases: Leases, gathering: Gathering) -> None:
+    def _take(self, leases: Leases, gathering: Gathering) -> bool:
         room = self._room - gathering.in_hand - len(self.specials)
         if room <= 0 or not self._queues:
-            return
+            return False
         self._hungry = False
         with self._trouble():
             reserved = leases.reserve(room)
@@ -191,6 +195,7 @@ class IntakeNode:
                 receive(leased, self._known, gathering, self.specials, self._special)
             self._hungry = self._hungry or reserved.more
         gathering.flush()
+        return True
 
     def _poll(self) -> None:
         self._hungry = True

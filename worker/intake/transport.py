@@ -4,6 +4,8 @@ Producers, results, remote control and events go kombu's way, unchanged. Only wh
 a worker sets before it connects, are jobs taken, through that node; `inspect`, Flower and producers have none.
 """
 
+from contextlib import suppress
+from socket import socketpair
 from typing import Any, ClassVar
 
 from kombu.transport import redis, virtual
@@ -17,6 +19,9 @@ from worker.intake.task_events import HIDDEN, NO_ARGS
 
 RESERVING = "BRPOP"
 """kombu's name for what a channel waits for when it takes jobs; ours waits for something else under it."""
+
+NUDGE = "nudge"
+"""What makes the event loop turn once more."""
 
 
 class QoS(virtual.QoS):
@@ -109,13 +114,23 @@ def _are_seconds(limits: Any) -> bool:
 class Poller(redis.MultiChannelPoller):
     """The event loop's side: the node's socket stands where kombu's blocking pop would."""
 
-    _line: int | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self._line: int | None = None
+        self._nudged, self._nudge = socketpair()
+        self._nudged.setblocking(False)
+        self._nudge.setblocking(False)
 
     def _register_BRPOP(self, channel: Channel) -> None:  # noqa: N802 - kombu's name
         if channel.intake is None:
             super()._register_BRPOP(channel)
             return
-        channel.intake.tick()
+        if channel.intake.tick():
+            # The pool sends what it was given when its own turn of this tick comes, which may just have been: then
+            # the loop would wait for the next event first, up to a second. So there is one.
+            with suppress(BlockingIOError):
+                self._nudge.send(b".")
+        self._fd_to_chan[self._nudged.fileno()] = (channel, NUDGE)
         line = channel.intake.fileno()
         if line != self._line:
             self._fd_to_chan.pop(self._line, None)
@@ -126,10 +141,20 @@ class Poller(redis.MultiChannelPoller):
     def on_readable(self, fileno: int) -> Any:
         """Something came in on a socket."""
         channel, waits_for = self._fd_to_chan.get(fileno, (None, None))
+        if waits_for == NUDGE:
+            with suppress(BlockingIOError):
+                self._nudged.recv(64)
+            return None
         if waits_for == RESERVING and channel.intake is not None:
             channel.intake.woken()
             return None
         return super().on_readable(fileno)
+
+    def close(self) -> None:
+        """Close with the connection."""
+        super().close()
+        self._nudged.close()
+        self._nudge.close()
 
     def maybe_restore_messages(self) -> None:
         """Nothing to restore here: nodes sweep, see `worker.intake.sweeping`."""

@@ -96,10 +96,8 @@ def good(ours: Found, bank: Bank, lease_s: float) -> bool:
     except AssertionError:
         traceback.print_exc()
         return False
-    once = ours.endings == {"succeeded": ours.sent, "parked": 0}
-    return (
-        once and not (ours.lost or ours.repeated or ours.wrong_balances) and max(ours.took_s) <= lease_s + GRACE_S
-    )
+    once = ours.endings == {"succeeded": ours.sent, "parked": 0} and ours.lost == ours.repeated == 0
+    return once and ours.wrong_balances == 0 and max(ours.took_s) <= lease_s + GRACE_S
 
 
 def run(asked: argparse.Namespace, folder: Path) -> tuple[dict[str, Found], bool]:

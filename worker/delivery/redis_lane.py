@@ -29,11 +29,12 @@ def result_meta(task_id: str, outcome: Outcome, data: Mapping[str, Any]) -> tupl
         "task_id": encodable(task_id),
         "status": "SUCCESS" if outcome is Outcome.SUCCEEDED else "FAILURE",
         "result": data if outcome is Outcome.SUCCEEDED else _exception(outcome, data),
-        "data": data,  # in full also for a refusal; Celery does not look at it
         "traceback": None,
         "children": [],
         "date_done": datetime.now(UTC).isoformat(),
     }
+    if outcome is not Outcome.SUCCEEDED:
+        meta["data"] = data  # in full; Celery does not look at it
     return meta["task_id"], orjson.dumps(meta).decode()
 
 
@@ -41,7 +42,7 @@ def read_meta(meta: bytes) -> tuple[Outcome, dict[str, Any]]:
     """What `result_meta` has written: how the job ended, and its data."""
     kept = orjson.loads(meta)
     if kept["status"] == "SUCCESS":
-        return Outcome.SUCCEEDED, kept["data"]
+        return Outcome.SUCCEEDED, kept["result"]
     return Outcome(kept["result"]["exc_type"].lower()), kept["data"]
 
 

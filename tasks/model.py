@@ -107,7 +107,7 @@ class Post(Base):
     updated_at: Mapped[datetime]
     words: Mapped[str] = mapped_column(
         TSVECTOR,
-        Computed(f"to_tsvector('{WORDS}'::regconfig, (title || ' '::text) || content)", persisted=True),
+        Computed(f"strip(to_tsvector('{WORDS}'::regconfig, (title || ' '::text) || content))", persisted=True),
         deferred=True,
         comment="what a search by text looks in",
     )

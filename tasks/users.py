@@ -82,7 +82,7 @@ class CreateUser(Command):
 
     name: Name
     email: Email
-    posts: Annotated[list[NewPost], Field(max_length=20)] = Field(default_factory=list)
+    posts: Annotated[tuple[NewPost, ...], Field(max_length=20)] = ()
 
 
 class UserCreated(Result):

@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column(
             "words",
             postgresql.TSVECTOR(),
-            sa.Computed("to_tsvector('simple'::regconfig, (title || ' '::text) || content)", persisted=True),
+            sa.Computed("strip(to_tsvector('simple'::regconfig, (title || ' '::text) || content))", persisted=True),
             nullable=False,
             comment="what a search by text looks in",
         ),

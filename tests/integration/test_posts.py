@@ -208,3 +208,36 @@ def test_the_longest_content_is_taken_in_any_letters(bank: Bank, letters: str) -
 
     assert document(bank, post)["content"] == content
     bank.check()
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong", "field"),
+    [
+        ("create", {"title": ""}, "title"),
+        ("create", {"title": "x" * 201}, "title"),
+        ("create", {"content": "x" * 50_001}, "content"),
+        ("create", {"content": None}, "content"),
+        ("create", {"published": "yes"}, "published"),
+        ("create", {"author_id": "Ada"}, "author_id"),
+        ("create", {"words": "brass"}, "words"),
+        ("update", {"title": ""}, "title"),
+        ("update", {"author_id": str(uuid4())}, "author_id"),
+        ("publish", {"published": False}, "published"),
+        ("delete", {"id": 1}, "id"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_cannot_be_a_post_is_refused_with_its_field(
+    bank: Bank, task: str, wrong: dict[str, Any], field: str
+) -> None:
+    right = {"author_id": uuid4(), "title": "Notes"} if task == "create" else {"id": uuid4()}
+
+    ending = do(bank, f"posts.{task}", **(right | wrong))
+
+    assert (code(ending), ending.data["field"]) == ("invalid_payload", field)
+
+
+def test_nobody_brings_more_than_twenty_posts(bank: Bank) -> None:
+    ending = do(bank, "users.create", **newcomer(*"ABCDEFGHIJKLMNOPQRSTU"))
+
+    assert (code(ending), ending.data["field"]) == ("invalid_payload", "posts")

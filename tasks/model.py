@@ -4,13 +4,28 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worker import InvalidPayload, NotFound, Rejected
 
 BALANCE_MAX: Final = 2**53 - 1
 """The largest balance, in minor units: every JSON reader still holds it exactly."""
+
+WORDS: Final = "simple"
+"""PostgreSQL's configuration for the words of posts: as they are written, since nobody says in what language."""
 
 
 class AccountClosed(Rejected):
@@ -67,6 +82,35 @@ class User(Base):
 Index("users_email_key", func.lower(User.email), unique=True)
 Index("users_created_at_idx", User.created_at, User.id, postgresql_where=User.deleted_at.is_(None))
 Index("users_name_idx", User.name, User.id, postgresql_where=User.deleted_at.is_(None))
+
+
+class Post(Base):
+    """What a user wrote. Its author never changes, and it goes with its author."""
+
+    __tablename__ = "posts"
+    __table_args__ = (
+        # Each also brings its posts in the order of their creation, and can be counted without the table.
+        Index("posts_created_at_idx", "created_at", "id"),
+        Index("posts_published_idx", "published", "created_at", "id"),
+        Index("posts_author_id_idx", "author_id", "created_at", "id"),
+        Index("posts_title_idx", "title", "id"),
+        Index("posts_words_idx", "words", postgresql_using="gin"),
+    )
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - as SQLAlchemy reads it; nobody asks for the words
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    author_id: Mapped[UUID] = mapped_column(ForeignKey(User.id))
+    title: Mapped[str]
+    content: Mapped[str]
+    published: Mapped[bool]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    words: Mapped[str] = mapped_column(
+        TSVECTOR,
+        Computed(f"strip(to_tsvector('{WORDS}'::regconfig, (title || ' '::text) || content))", persisted=True),
+        deferred=True,
+        comment="what a search by text looks in",
+    )
 
 
 class Account(Base):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from tasks.authorship import NewPost, PostView, remove_all, write_first
 from tasks.model import Account, User
 from worker import Command, Document, NotFound, Rejected, Result, UnitOfWork, job
 
@@ -77,17 +78,18 @@ class UserView(Result):
 
 
 class CreateUser(Command):
-    """Create a user."""
+    """Create a user, with the first posts."""
 
     name: Name
     email: Email
+    posts: Annotated[tuple[NewPost, ...], Field(max_length=20)] = ()
 
 
 class UserCreated(Result):
     """The new user, and the posts that were created with it."""
 
     user: UserView
-    posts: list[UUID]
+    posts: list[PostView]
 
 
 class UpdateUser(Command):
@@ -156,7 +158,7 @@ def cache_key(key: UUID) -> str:
 
 @job("users.create", subject="users/{job_id}", refuses=EMAIL_KEY, private=["user.email"])
 def create(command: CreateUser, work: UnitOfWork) -> UserCreated:
-    """Insert the user under the job's own id, and project it."""
+    """Insert the user under the job's own id, with the posts, and project them."""
     user = User(
         id=work.job_id,
         name=command.name,
@@ -167,7 +169,7 @@ def create(command: CreateUser, work: UnitOfWork) -> UserCreated:
     )
     work.session.add(user)
     work.store(UserDocument.of(user))
-    return UserCreated(user=UserView.of(user), posts=[])
+    return UserCreated(user=UserView.of(user), posts=write_first(work, user, command.posts))
 
 
 @job("users.update", subject="users/{id}", locks=itself, refuses=EMAIL_KEY, private=["user.email"])
@@ -185,12 +187,13 @@ def update(command: UpdateUser, work: UnitOfWork) -> OneUser:
 
 @job("users.delete", subject="users/{id}", locks=itself)
 def delete(command: DeleteUser, work: UnitOfWork) -> UserDeleted:
-    """Remove the row, or what is personal in it; the lock on it keeps new accounts from being opened meanwhile."""
+    """Remove the posts and the row, or what is personal in it; its lock keeps new posts and accounts out."""
     user = work.get(User, command.id)
     user.refuse_deleted()
     closed = work.session.scalars(select(Account.closed_at.is_not(None)).where(Account.owner_id == user.id)).all()
     if not all(closed):
         raise UserHasAccounts(f"user {user.id} owns {closed.count(False)} open accounts: close them first")
+    remove_all(work, user)
     if closed:
         user.anonymise(work.now)
     else:

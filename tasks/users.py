@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from tasks.model import Account, User
+from tasks.model.notifications import remove_notifications
+from tasks.model.sessions import remove_sessions
 from worker import Command, Document, NotFound, Rejected, Result, UnitOfWork, job
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -191,6 +193,8 @@ def delete(command: DeleteUser, work: UnitOfWork) -> UserDeleted:
     closed = work.session.scalars(select(Account.closed_at.is_not(None)).where(Account.owner_id == user.id)).all()
     if not all(closed):
         raise UserHasAccounts(f"user {user.id} owns {closed.count(False)} open accounts: close them first")
+    remove_sessions(work, user)
+    remove_notifications(work, user)
     if closed:
         user.anonymise(work.now)
     else:

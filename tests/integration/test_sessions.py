@@ -1,7 +1,5 @@
 """Sessions: served by Redis as long as PostgreSQL says, prolonged by a touch, never back once they are over."""
 
-import random
-from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -13,13 +11,9 @@ import pytest
 from tests.fixtures.copies import sessions_served
 from tests.fixtures.jobs import Bank, message
 from tests.fixtures.nodes import wait_for
-from tests.fixtures.refusing import MISSING, changed, refused
-from worker.delivery import redis_lane
-from worker.delivery.outbox import SHARDS, Due, Lane, read_due
 from worker.errors import Outcome
 from worker.execution import batch
 from worker.execution.attempt import Ending
-from worker.messages import Message
 
 ATTRIBUTES = {"agent": "Firefox", "admin": False, "logins": 3, "score": 0.5, "team": None}
 
@@ -201,141 +195,3 @@ def test_what_is_delivered_late_lives_only_for_what_is_left(bank: Bank) -> None:
 
     lives_ms: Any = bank.run.given.redis.pttl(f"session:{token()}")
     assert 90_000 < lives_ms < 99_500
-
-
-def job(verb: str, number: int, **more: Any) -> Message:
-    return message(f"sessions.{verb}", {"token_hash": token(number), **more})
-
-
-def owed_to_redis(bank: Bank) -> list[Due]:
-    with bank.run.given.engine.begin() as connection:
-        rows: list[Due] = []
-        for shard in range(SHARDS):
-            rows += read_due(connection, Lane.REDIS, [shard])
-    return rows
-
-
-def deliver(bank: Bank, rows: Sequence[Due]) -> None:
-    for start in range(0, len(rows), 100):
-        assert redis_lane.deliver(bank.run.given.redis, rows[start : start + 100]) == {}
-
-
-def test_in_a_thousand_random_orders_of_delivery_what_was_revoked_stays_gone(bank: Bank) -> None:
-    chance, users = random.Random(9), [bank.user() for _ in range(50)]
-    numbers = range(1_000)
-    steps = [
-        [job("open", number, user_id=chance.choice(users), ttl_s=chance.randint(60, 3_600)) for number in numbers],
-        [job("touch", number, ttl_s=chance.randint(60, 7_200)) for number in numbers],
-        [job("revoke", number) for number in numbers if number % 2],
-    ]
-    for step in steps:
-        done = batch.run(step[0].task, step, bank.run.given)
-        assert {attempt.ended.outcome for attempt in done.attempts} == {Outcome.SUCCEEDED}
-    owed = owed_to_redis(bank)
-    assert len(owed) == 2_500
-
-    deliver(bank, chance.sample(owed * 2, len(owed) * 2))
-
-    live = bank.rows("SELECT * FROM users_sessions WHERE revoked_at IS NULL")
-    served = sessions_served(bank.run.given)
-    assert served.keys() == {token(number) for number in numbers if number % 2 == 0}
-    assert {it: end for it, (_, _, end) in served.items()} == {row.token_hash: row.expires_at for row in live}
-    bank.deliver_all()
-    bank.check()
-
-
-def test_in_a_thousand_random_orders_of_jobs_what_was_revoked_stays_gone(bank: Bank) -> None:
-    chance, user = random.Random(10), bank.user()
-    orders = [chance.sample(_jobs_of(number, user), 7) for number in range(1_000)]
-    revoked: set[int] = set()
-
-    for step in zip(*orders, strict=True):
-        for verb in ("open", "touch", "revoke"):
-            now = {number: sent for number, sent in enumerate(step) if sent.task == f"sessions.{verb}"}
-            endings = bank.run(*now.values())
-            assert {code(ending) for ending in endings} <= {"succeeded", "session_not_found"}
-            revoked |= {number for number in now if verb == "revoke"}
-        assert not sessions_served(bank.run.given).keys() & {token(number) for number in revoked}
-
-    assert len(revoked) == 1_000
-    assert sessions_served(bank.run.given) == {}
-    bank.check()
-
-
-def _jobs_of(number: int, user: UUID) -> list[Message]:
-    """What may happen to one token: opened, sent twice, opened by another job, touched twice, revoked twice."""
-    new = {"user_id": user, "ttl_s": 100}
-    first, end = job("open", number, **new), job("revoke", number, user_id=user)
-    return [first, first, job("open", number, **new), job("touch", number), job("touch", number), end, end]
-
-
-def test_a_version_outlives_every_value_that_may_still_come(bank: Bank) -> None:
-    it = opened(bank, bank.user(), ttl_s=100)
-    do(bank, "touch", token_hash=it, ttl_s=1_000)
-
-    do(bank, "revoke", token_hash=it)
-
-    remembered: Any = bank.run.given.redis.ttl(f"{redis_lane.VERSION_KEY}session:{it}")
-    assert remembered == pytest.approx(1_000, abs=5)
-
-
-INVALID: dict[str, tuple[dict[str, Any], str]] = {
-    "no token": ({"token_hash": MISSING}, "token_hash"),
-    "a token that is no hash": ({"token_hash": "secret"}, "token_hash"),
-    "a hash in capitals": ({"token_hash": token().upper()}, "token_hash"),
-    "a hash too short": ({"token_hash": token()[:-1]}, "token_hash"),
-    "a hash with a line": ({"token_hash": token() + "\n"}, "token_hash"),
-    "an operator for a token": ({"token_hash": {"$ne": None}}, "token_hash"),
-    "a user that is no id": ({"user_id": "ada"}, "user_id"),
-    "an operator for a user": ({"user_id": {"$gt": ""}}, "user_id"),
-    "an unknown field": ({"token": "secret"}, "token"),
-}
-INVALID_TTL: dict[str, tuple[dict[str, Any], str]] = {
-    "no time": ({"ttl_s": 0}, "ttl_s"),
-    "a time before": ({"ttl_s": -1}, "ttl_s"),
-    "more than a year": ({"ttl_s": 365 * 24 * 3600 + 1}, "ttl_s"),
-    "a time beyond 64 bits": ({"ttl_s": 2**64}, "ttl_s"),
-    "half a second": ({"ttl_s": 0.5}, "ttl_s"),
-    "a time in quotes": ({"ttl_s": "60"}, "ttl_s"),
-}
-INVALID_OPEN: dict[str, tuple[dict[str, Any], str]] = {
-    "no user": ({"user_id": MISSING}, "user_id"),
-    "no time at all": ({"ttl_s": MISSING}, "ttl_s"),
-    "a list of attributes": ({"attributes": []}, "attributes"),
-    "too many attributes": ({"attributes": {f"a{n}": 1 for n in range(33)}}, "attributes"),
-    "NUL in an attribute": ({"attributes": {"a": "\0"}}, "attributes.a"),
-    "an attribute beyond 64 bits": ({"attributes": {"a": 2**63}}, "attributes.a"),
-}
-CASES: list[tuple[str, str, dict[str, Any], str]] = [
-    *(("open", what, *case) for what, case in (INVALID | INVALID_TTL | INVALID_OPEN).items()),
-    *(("touch", what, *case) for what, case in (INVALID | INVALID_TTL).items()),
-    *(("revoke", what, *case) for what, case in INVALID.items()),
-    ("revoke_all", "no user", {"user_id": MISSING}, "user_id"),
-    ("revoke_all", "a token", {"token_hash": token()}, "token_hash"),
-]
-
-
-@pytest.mark.parametrize(("verb", "what", "changes", "field"), CASES, ids=lambda value: str(value)[:40])
-def test_what_is_no_session_is_refused_by_its_field(
-    bank: Bank, verb: str, what: str, changes: dict[str, Any], field: str
-) -> None:
-    user = bank.user()
-    valid: dict[str, dict[str, Any]] = {
-        "open": {"token_hash": opened(bank, user), "user_id": user, "ttl_s": 60},
-        "touch": {"token_hash": token(), "user_id": user, "ttl_s": 60},
-        "revoke": {"token_hash": token(), "user_id": user},
-        "revoke_all": {"user_id": user},
-    }
-
-    assert refused(bank, f"sessions.{verb}", changed(valid[verb], changes)) == ("invalid_payload", field)
-
-
-@pytest.mark.parametrize("attributes", [{"a": []}, {"a": {"b": 1}}, {"": 1}, {"n" * 65: 1}, {"a": "x" * 1_001}])
-def test_attributes_are_few_short_and_flat(bank: Bank, attributes: dict[str, Any]) -> None:
-    payload = {"token_hash": token(), "user_id": bank.user(), "ttl_s": 60, "attributes": attributes}
-
-    code, field = refused(bank, "sessions.open", payload)
-
-    assert code == "invalid_payload"
-    assert field is not None
-    assert field.startswith("attributes.")

@@ -5,7 +5,14 @@ from worker.settings import read_settings
 _settings = read_settings()
 _redis = _settings.celery_url
 
-imports = ("tasks.users", "tasks.posts", "tasks.accounts")
+imports = (
+    "tasks.users",
+    "tasks.posts",
+    "tasks.accounts",
+    "tasks.documents",
+    "tasks.sessions",
+    "tasks.notifications",
+)
 
 broker_url = _redis
 broker_transport = "worker.intake.transport:Transport"

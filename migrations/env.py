@@ -1,16 +1,20 @@
 """Runs the migrations; Alembic executes this file."""
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 from alembic import context
 from sqlalchemy import Connection, text
 
+import tasks.model as business
 from tasks.model import Base
 from worker.stores.schema import SCHEMA, metadata
 
 # The tables of the runtime stand beside the code that uses them.
 for module in ("worker.delivery.outbox", "worker.delivery.shards", "worker.execution.ledger"):
     import_module(module)
+for found in iter_modules(business.__path__):
+    import_module(f"{business.__name__}.{found.name}")
 
 
 def run(connection: Connection) -> None:

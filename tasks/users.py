@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from tasks.authorship import NewPost, PostView, remove_all, write_first
 from tasks.model import Account, User
+from tasks.model.notifications import remove_notifications
+from tasks.model.sessions import remove_sessions
 from worker import Command, Document, NotFound, Rejected, Result, UnitOfWork, job
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -194,6 +196,8 @@ def delete(command: DeleteUser, work: UnitOfWork) -> UserDeleted:
     if not all(closed):
         raise UserHasAccounts(f"user {user.id} owns {closed.count(False)} open accounts: close them first")
     remove_all(work, user)
+    remove_sessions(work, user)
+    remove_notifications(work, user)
     if closed:
         user.anonymise(work.now)
     else:

@@ -6,6 +6,7 @@ import structlog
 pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.nodes",
+    "tests.fixtures.copies",
     "tests.fixtures.jobs",
     "tests.fixtures.poor_redis",
     "tests.fixtures.command_line",

@@ -1,4 +1,4 @@
-"""With which codes a job may be rejected, as its source says: what its body raises, and what that calls."""
+"""With which codes a job may be rejected, as its source says: what its body and its checks raise or call."""
 
 import ast
 import inspect
@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, TypeGuard
+
+from pydantic import AfterValidator
 
 from worker.errors import InvalidPayload, NotFound, RateLimited, Rejected
 from worker.execution.job import Job
@@ -18,9 +20,17 @@ def refusals(job: Job[Any, Any]) -> list[str]:
     parameters, of `self`.
     """
     found = {make().data["code"] for make in job.refuses.values()} | set(_raised(job.body, None, set()))
+    found |= {code for check in _checks(job) for code in _raised(check, None, set())}
     if job.limit is not None:
         found.add(RateLimited.code)
     return sorted(str(one) for one in found - {InvalidPayload.code})
+
+
+def _checks(job: Job[Any, Any]) -> Iterator[Callable[..., Any]]:
+    """The functions of the business that check a field of the command."""
+    for field in job.command.model_fields.values():
+        functions = (check.func for check in field.metadata if isinstance(check, AfterValidator))
+        yield from filter(_is_business, functions)
 
 
 def _raised(function: Callable[..., Any], owner: type | None, seen: set[object]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from sqlalchemy.schema import CreateIndex
 
 from docs.pages.markdown import code, codes, first, table
 from docs.pages.tasks import declared
+from tasks.documents import COLLECTIONS
 from tasks.model import Base
 from worker.delivery.effects import Document
 
@@ -30,7 +31,7 @@ def page() -> str:
         "## MongoDB",
         ("Every document has an `_id` (text), a `version` (whole number) and `deleted`. A delete leaves a document "
         "with only these: a tombstone."),
-        table(["collection", "fields", "indexes", "what"], _collections()),
+        table(["collection", "fields", "indexes", "what"], [*_collections(), _free_form()]),
     ])  # fmt: skip
 
 
@@ -72,6 +73,11 @@ def _default(column: Column[object]) -> str:
         text = argument if isinstance(argument, str) else str(argument.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # has no types
         return code(text)
     return ""
+
+
+def _free_form() -> tuple[str, ...]:
+    says = f"A free-form document in an allowed collection: {codes(sorted(COLLECTIONS))}."
+    return code("documents.<collection>"), codes(["body", "revision"]), "–", says
 
 
 def _collections() -> list[tuple[str, ...]]:

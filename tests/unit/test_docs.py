@@ -63,6 +63,9 @@ def test_a_page_that_was_changed_or_removed_or_is_made_no_longer_is_stale(tmp_pa
     [
         ("users.create", {"email_taken"}),
         ("accounts.open", {"user_not_found"}),
+        ("documents.put", {"collection_not_allowed", "document_invalid", "version_conflict"}),
+        ("sessions.touch", {"session_not_found"}),
+        ("notifications.send", {"user_not_found", "rate_limited"}),
         ("accounts.deposit", {"account_not_found", "account_closed"}),
         (
             "accounts.transfer",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -78,6 +79,7 @@ class Effects:
 
     documents: list[bytes] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
+    keep: list[tuple[str, str | None, int]] = field(default_factory=list)
     publish: list[tuple[str, str]] = field(default_factory=list)
     enqueue: list[tuple[str, str]] = field(default_factory=list)
     results: list[tuple[str, str]] = field(default_factory=list)
@@ -86,11 +88,17 @@ class Effects:
         """What goes through the Redis lane, by kind; empty when there is nothing."""
         lane: dict[str, list[Any]] = {
             "forget": self.forget,
+            "keep": self.keep,
             "results": self.results,
             "publish": self.publish,
             "enqueue": self.enqueue,
         }
         return {kind: owed for kind, owed in lane.items() if owed}
+
+
+def milliseconds(moment: datetime) -> int:
+    """A moment as Redis counts time: whole milliseconds since 1970."""
+    return int(moment.timestamp() * 1000)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The Redis lane: cache drops, results, live messages and enqueues, which wait for no document."""
+"""The Redis lane: cache drops, kept values, results, live messages and enqueues, which wait for no document."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,10 +14,14 @@ from worker.errors import Outcome
 from worker.messages import encodable
 from worker.stores.cache import kept_under
 from worker.stores.redis_errors import is_trouble, redis_trouble
+from worker.stores.scripts import script
 
 RESULT_KEY: Final = "celery-task-meta-"
 RESULT_TTL_S: Final = 24 * 3600
 RESULT_MAX: Final = 64 * 1024
+
+VERSION_KEY: Final = "trivet:kept:"
+"""Before the key of a value that is kept: its version, which keeps older ones out."""
 
 
 def result_meta(task_id: str, outcome: Outcome, data: Mapping[str, Any]) -> tuple[str, str]:
@@ -69,6 +73,8 @@ def _queue(pipe: Pipeline, row: Due) -> Iterator[object]:
     effects = orjson.loads(row.effects or "{}")
     for key in effects.get("forget", ()):
         yield pipe.delete(*kept_under(key))
+    for key, value, until_ms in effects.get("keep", ()):
+        yield pipe.eval(script("keep_newest"), 2, key, f"{VERSION_KEY}{key}", row.id, until_ms, value or "")
     for task_id, meta in effects.get("results", ()):
         yield pipe.set(RESULT_KEY + task_id, meta, ex=RESULT_TTL_S)
         yield pipe.publish(RESULT_KEY + task_id, meta)

@@ -79,7 +79,7 @@ class Attempt:
     conflicts: bool = False
     effects: Effects = field(default_factory=Effects)
     waiting: set[str] = field(default_factory=set)
-    locks: Sequence[tuple[type[Any], UUID]] = ()
+    locks: Sequence[tuple[type[Any], UUID | str]] = ()
     sequence: int | None = None
     """That of its completion event, once it is owed."""
 

@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Result)
 SetBody = Callable[[Sequence[tuple[Any, UnitOfWork]]], Sequence[Result | Rejected]]
 """A body over all commands of a batch, each with its unit of work: the answers in the same order."""
 
-Lock = tuple[type[Any], UUID]
+Lock = tuple[type[Any], UUID | str]
 """A row by its mapped class and primary key."""
 
 
@@ -34,7 +34,7 @@ class Through(NamedTuple):
     """
 
     row: type[Any]
-    key: UUID
+    key: UUID | str
     column: str
     target: type[Any]
 
@@ -132,7 +132,9 @@ class Job(Generic[C, R]):
     def subject_of(self, command: C, job_id: UUID, result: Mapping[str, Any]) -> str:
         """The subject of the job's events when it succeeds with this result."""
         template = self.subject or "jobs/{job_id}"
-        return template.format_map({**result, **command.__dict__, "job_id": job_id})
+        # A field that may be left out does not hide what the result says in its place.
+        given = {name: value for name, value in command.__dict__.items() if value is not None}
+        return template.format_map({**result, **given, "job_id": job_id})
 
     def broadcast_of(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the completion event carries of a result."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, inspect, literal, select
+from sqlalchemy import ARRAY, any_, inspect, literal, select
 from sqlalchemy.orm import Session
 
 from worker.execution.attempt import Attempt
@@ -18,12 +18,12 @@ def lock(session: Session, job: Job[Any, Any], attempts: Sequence[Attempt]) -> L
 
     `FOR NO KEY UPDATE`: a foreign key that points at a locked row need not wait.
     """
-    wanted: dict[type[Any], set[UUID]] = defaultdict(set)
+    wanted: dict[type[Any], set[Any]] = defaultdict(set)
     _name_rows(session, job, attempts)
     for attempt in attempts:
         for row, key in attempt.locks:
             wanted[row].add(key)
-    loaded: dict[tuple[type[Any], UUID], Any] = {}
+    loaded: dict[tuple[type[Any], UUID | str], Any] = {}
     for row in sorted(wanted, key=lambda row: str(inspect(row).local_table)):
         loaded |= _lock_rows(session, row, sorted(wanted[row]))
     return loaded
@@ -44,14 +44,16 @@ def _follow(session: Session, throughs: set[Through]) -> dict[Through, Lock]:
     for row, column, target in {(each.row, each.column, each.target) for each in throughs}:
         (key,) = inspect(row).primary_key
         keys = [each.key for each in throughs if (each.row, each.column) == (row, column)]
-        pairs = session.execute(select(key, getattr(row, column)).where(key == any_(literal(keys, ARRAY(Uuid)))))
+        pairs = session.execute(
+            select(key, getattr(row, column)).where(key == any_(literal(keys, ARRAY(key.type))))
+        )
         found |= {Through(row, at, column, target): (target, leads_to) for at, leads_to in pairs}
     return found
 
 
-def _lock_rows(session: Session, row: type[Any], keys: Sequence[UUID]) -> LoadedRows:
+def _lock_rows(session: Session, row: type[Any], keys: Sequence[UUID | str]) -> LoadedRows:
     (key,) = inspect(row).primary_key
-    ours = select(row).where(key == any_(literal(keys, ARRAY(Uuid)))).order_by(key)
+    ours = select(row).where(key == any_(literal(keys, ARRAY(key.type)))).order_by(key)
     found = session.scalars(ours.with_for_update(key_share=True))
     present = {getattr(instance, key.name): instance for instance in found}
     return {(row, wanted): present.get(wanted) for wanted in keys}

@@ -61,7 +61,7 @@ def _set_aside(problem: Rejected | Unreadable) -> Ending:
 def _validate(job: Takes, payloads: Sequence[bytes]) -> list[Command | Rejected]:
     try:
         commands: list[Command | Rejected] = job.many.validate_json(b"[" + b",".join(payloads) + b"]")
-    except ValidationError:
+    except (ValidationError, Rejected):
         return [_validate_one(job, payload) for payload in payloads]
     return commands
 
@@ -73,4 +73,6 @@ def _validate_one(job: Takes, payload: bytes) -> Command | Rejected:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         return InvalidPayload(first["msg"].removeprefix("Value error, "), field=place or None)
+    except Rejected as rejection:  # a check of a field may have a code of its own
+        return rejection
     return command

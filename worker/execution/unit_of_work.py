@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from worker.delivery.effects import Document, DocumentChange, Effects
+from worker.delivery.effects import Document, DocumentChange, Effects, milliseconds
 from worker.envelopes import body_of, envelope, queue_of
 from worker.errors import NotFound
 from worker.execution.command import Command
@@ -18,7 +18,7 @@ from worker.stores.cache import Cache
 
 Row = TypeVar("Row")
 
-LoadedRows = Mapping[tuple[type[Any], UUID], Any]
+LoadedRows = Mapping[tuple[type[Any], UUID | str], Any]
 """Every row that the batch declared, locked; a row that does not exist maps to None."""
 
 _ASKED_FOR: Final = "asked_for"
@@ -56,7 +56,7 @@ class UnitOfWork:
         self._session.info[_ASKED_FOR] = True
         return self._session
 
-    def get(self, row: type[Row], key: UUID) -> Row:
+    def get(self, row: type[Row], key: UUID | str) -> Row:
         """The row, locked until the end of the batch. It must be among the job's declared `locks`.
 
         Raises `NotFound`, a rejection with the code `<row>_not_found`, when there is none.
@@ -95,6 +95,25 @@ class UnitOfWork:
     def remove(self, kind: type[Document], key: UUID) -> None:
         """Remove a document from MongoDB after the commit; a tombstone stays."""
         self._effects.documents.append(DocumentChange.remove(kind, key).to_bson())
+
+    def store_in(self, collection: str, key: str, content: Mapping[str, Any]) -> None:
+        """Write a document after the commit, as `store` does; its collection and its id are known only now."""
+        self._effects.documents.append(DocumentChange(collection, key, content).to_bson())
+
+    def remove_from(self, collection: str, key: str) -> None:
+        """Remove a document after the commit, as `remove` does; its collection and its id are known only now."""
+        self._effects.documents.append(DocumentChange(collection, key, None).to_bson())
+
+    def keep(self, key: str, value: Mapping[str, Any], *, until: datetime) -> None:
+        """Keep a value in Redis after the commit, as JSON, unless a newer one is there or has been.
+
+        Whoever changes what is kept under `key` holds the lock on one row for it, and `until` never goes back.
+        """
+        self._effects.keep.append((key, orjson.dumps(value).decode(), milliseconds(until)))
+
+    def end(self, key: str, *, until: datetime) -> None:
+        """Take a value that is kept from Redis after the commit; no older one comes back. `until`: as it was."""
+        self._effects.keep.append((key, None, milliseconds(until)))
 
     def forget(self, key: str) -> None:
         """Drop a cached value after the commit."""

@@ -1,0 +1,98 @@
+"""Put, patch and delete: PostgreSQL keeps body and version, MongoDB gets the copy that is read."""
+
+import json
+from collections.abc import Iterator
+from typing import cast
+
+from tasks.documents.rules import Body, Changes, Collection, Id, IfVersion, Object, merged, refuse_invalid, written
+from tasks.model.documents import Document
+from tasks.model.rows import found_or_made
+from worker import Command, Result, UnitOfWork, job
+
+
+class OneDocument(Command):
+    """A document, by its collection and its id there."""
+
+    collection: Collection
+    id: Id
+    if_version: IfVersion | None = None
+
+    @property
+    def key(self) -> str:
+        """Its primary key."""
+        return f"{self.collection}/{self.id}"
+
+
+class PutDocument(OneDocument):
+    """Write a document in full. With `if_version` only over this version; 0: only where there is none."""
+
+    body: Body
+
+
+class PatchDocument(OneDocument):
+    """Change a document by a JSON merge patch (RFC 7396): null removes a key, an object changes within."""
+
+    changes: Changes
+
+
+class DeleteDocument(OneDocument):
+    """Remove a document."""
+
+
+class Written(Result):
+    """The document, and the version that it has now; one that is removed keeps its version."""
+
+    collection: str
+    id: str
+    version: int
+
+
+def itself(command: OneDocument) -> Iterator[tuple[type[Document], str]]:
+    """The row of the document that is meant."""
+    yield Document, command.key
+
+
+SUBJECT = "documents/{collection}/{id}"
+
+
+@job("documents.put", subject=SUBJECT, locks=itself)
+def put(command: PutDocument, work: UnitOfWork) -> Written:
+    """Write the row, and the copy. A new put brings back what was deleted; a late repeat of an old one does not."""
+    document = _there(command, work)
+    document.refuse_other(command.if_version)
+    return _changed(document, command, command.body, work)
+
+
+@job("documents.patch", subject=SUBJECT, locks=itself)
+def patch(command: PatchDocument, work: UnitOfWork) -> Written:
+    """Merge the changes into the row, and write the copy; what comes of it obeys the same rules."""
+    document = work.get(Document, command.key)
+    document.refuse_gone()
+    document.refuse_other(command.if_version)
+    body = cast("Object", merged(json.loads(document.body or "{}"), command.changes))
+    refuse_invalid(body, "changes")
+    return _changed(document, command, body, work)
+
+
+@job("documents.delete", subject=SUBJECT, locks=itself)
+def delete(command: DeleteDocument, work: UnitOfWork) -> Written:
+    """Take the body from the row, and the copy from MongoDB, where a tombstone stays."""
+    document = work.get(Document, command.key)
+    document.refuse_gone()
+    document.refuse_other(command.if_version)
+    return _changed(document, command, None, work)
+
+
+def _there(command: OneDocument, work: UnitOfWork) -> Document:
+    """The row; that of a document that never was is made, at version 0."""
+    return found_or_made(work, Document, command.key, version=0)
+
+
+def _changed(document: Document, command: OneDocument, body: Object | None, work: UnitOfWork) -> Written:
+    document.change(None if body is None else written(body))
+    collection = f"documents.{command.collection}"
+    if body is None:
+        work.remove_from(collection, command.id)
+    else:
+        work.store_in(collection, command.id, {"body": body, "revision": document.version})
+    return Written(collection=command.collection, id=command.id, version=document.version)

@@ -18,17 +18,14 @@ SEND_MAX: Final = 500
 SEND_BYTES: Final = 4 * 1024 * 1024
 """Bytes of messages that go out at a time, if it is more than one: a script holds up everybody else."""
 
+IS_DUE: Final = """
+    SELECT EXISTS (SELECT FROM trivet.jobs WHERE due_at <= statement_timestamp())
+        OR EXISTS (SELECT FROM trivet.sends WHERE lost_to IS NOT NULL)
+"""
+"""Whether anything is to be sent: a look at the head of an index, and at a single row."""
+
 FULL_AGAIN_S: Final = 10.0
 """How long a job waits in the ledger when its queue holds `TRIVET_QUEUE_MAX` messages."""
-
-
-def is_due(connection: Connection) -> bool:
-    """Whether anything is to be sent: one look at two small indexes."""
-    due: bool = connection.exec_driver_sql(
-        "SELECT EXISTS (SELECT FROM trivet.jobs WHERE due_at <= statement_timestamp())"
-        " OR EXISTS (SELECT FROM trivet.sends WHERE lost_to IS NOT NULL)"
-    ).scalar_one()
-    return due
 
 
 def send_due(given: Resources) -> int:

@@ -5,12 +5,14 @@ from threading import Event, Thread
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from psycopg import Connection
+from psycopg.rows import TupleRow
 
 from worker.delivery.duty import Duty
 from worker.errors import StoreUnavailable
-from worker.execution.resending import is_due, send_due
+from worker.execution.resending import IS_DUE, send_due
 from worker.execution.sends import note_loss
+from worker.stores.postgres import open_watch
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
 
@@ -37,8 +39,7 @@ class Sending:
         self._duty = duty
         self._closing = Event()
         self._counts_at = 0.0
-        # Asking needs no transaction, so it costs one round trip.
-        self._asking = given.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._watch: Connection[TupleRow] | None = None
         self._thread = Thread(target=self._run, name="sending", daemon=True)
 
     def start(self) -> None:
@@ -54,6 +55,7 @@ class Sending:
         pause_s = 0.0
         while not self._closing.wait(pause_s):
             pause_s = self._look() if self._duty.mine() else STAND_BY_S
+        self._leave()
 
     def _look(self) -> float:
         """Send what is due now; returns the seconds until the next look."""
@@ -64,20 +66,23 @@ class Sending:
         except StoreUnavailable as error:
             _log.warning("store.away", error=str(error))
             return STAND_BY_S
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - logged in full; a thread that ended would send nothing more
             if classify(error) is Trouble.AWAY:
                 _log.warning("store.away", error=f"PostgreSQL: {error}")
             else:
                 _log.exception("sending.failed")
             return STAND_BY_S
-        except Exception:  # noqa: BLE001 - logged in full; a thread that ended would send nothing more
-            _log.exception("sending.failed")
-            return STAND_BY_S
         return LOOK_EVERY_S
 
     def _is_due(self) -> bool:
-        with self._asking.connect() as connection:
-            return is_due(connection)
+        if self._watch is None or self._watch.closed:
+            self._watch = open_watch(self._given.settings)
+        row = self._watch.execute(IS_DUE).fetchone()
+        return row is not None and bool(row[0])
+
+    def _leave(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
 
     def _count(self) -> None:
         if time.monotonic() >= self._counts_at:

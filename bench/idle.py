@@ -1,7 +1,7 @@
 """What an idle node costs, and how fast it wakes: `python -m bench.idle [--seconds N] [--jobs N]`.
 
-One node on embedded servers. First it is left alone: commands to Redis, those inside scripts included, and CPU of
-all its processes. Then single deposits are pushed, each after the last one's event: the time is from right before the
+One node on embedded servers. First it is left alone: commands to Redis, those in scripts included, and CPU of all
+its processes. Then single deposits are pushed, each after the last one's event: the time is from right before the
 LPUSH until a subscriber has the live event.
 """
 

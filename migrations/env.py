@@ -11,8 +11,8 @@ from tasks.model import Base
 from worker.stores.schema import SCHEMA, metadata
 
 # The tables of the runtime stand beside the code that uses them.
-for module in ("worker.delivery.outbox", "worker.delivery.shards", "worker.execution.ledger"):
-    import_module(module)
+for module in ("delivery.outbox", "delivery.shards", "execution.ledger", "execution.sends"):
+    import_module(f"worker.{module}")
 for found in iter_modules(business.__path__):
     import_module(f"{business.__name__}.{found.name}")
 

@@ -53,10 +53,14 @@ JobPoint = Literal[
 ]
 """In a pool process."""
 
-CrashPoint = IntakePoint | JobPoint
+SendPoint = Literal["after_send"]
+"""Where a pool process sends what is due."""
+
+CrashPoint = IntakePoint | JobPoint | SendPoint
 
 INTAKE_POINTS: Final[tuple[IntakePoint, ...]] = get_args(IntakePoint)
 JOB_POINTS: Final[tuple[JobPoint, ...]] = get_args(JobPoint)
+SEND_POINTS: Final[tuple[SendPoint, ...]] = get_args(SendPoint)
 
 
 class CrashedOnPurpose(Exception):

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from worker.errors import InvalidPayload, PayloadTooLarge, Unreadable
+from worker.errors import InvalidPayload, PayloadTooLarge, Rejected, Unreadable
 
 PAYLOAD_MAX: Final = 256 * 1024
 """Bytes of canonical JSON that a payload may have."""
@@ -107,6 +107,14 @@ def read_payload(message: Message) -> Payload:
     if len(payload) > PAYLOAD_MAX:
         raise PayloadTooLarge(f"the payload has {len(payload)} bytes of JSON; it may have {PAYLOAD_MAX}")
     return Payload(payload, sha256(payload).digest())
+
+
+def digest_of(message: Message) -> bytes:
+    """The digest that stands for the message in the ledger, whatever is wrong with its payload."""
+    try:
+        return read_payload(message).digest
+    except (Rejected, Unreadable):
+        return raw_digest(message)
 
 
 def raw_digest(message: Message) -> bytes:

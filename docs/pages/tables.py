@@ -13,7 +13,12 @@ from tasks.documents import COLLECTIONS
 from tasks.model import Base
 from worker.delivery.effects import Document
 
-HOMES: Final = ("worker.execution.ledger", "worker.delivery.outbox", "worker.delivery.shards")
+HOMES: Final = (
+    "worker.execution.ledger",
+    "worker.execution.sends",
+    "worker.delivery.outbox",
+    "worker.delivery.shards",
+)
 """The modules that declare tables of the runtime."""
 
 

@@ -15,6 +15,7 @@ from tests.fixtures.jobs import Bank, message
 from worker.errors import Outcome
 from worker.execution import batch
 from worker.execution.resending import send_due
+from worker.execution.sends import note_loss
 from worker.intake.elements import read_element, unknown, unreadable
 from worker.messages import Message, derive_id, job_id, raw_digest
 from worker.operations.parked import kept, parked_effects, parked_ids, parked_jobs
@@ -39,8 +40,7 @@ def park(bank: Bank, job: Message, code: str = POISON[0], why: str = POISON[1]) 
 def sent(bank: Bank, queue: str = "accounts") -> list[Message]:
     """Send what is due; returns what a node takes from the queue then."""
     redis = bank.run.given.redis
-    with bank.run.given.engine.begin() as connection:
-        send_due(connection, redis)
+    send_due(bank.run.given)
     elements: Any = redis.lrange(queue, 0, -1)
     redis.delete(queue)
     return [read_element(raw).message for raw in reversed(elements)]
@@ -146,7 +146,7 @@ def test_a_replay_outlives_a_redis_that_lost_its_data(bank: Bank, given: Resourc
 
     assert len(sent(bank)) == 1
     given.redis.flushall()
-    bank.value("UPDATE trivet.jobs SET due_at = now() WHERE due_at IS NOT NULL RETURNING 1")
+    note_loss(given)
     bank.run(*sent(bank))
 
     assert balance_of(bank, job) == 105

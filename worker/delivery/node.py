@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from worker.delivery.duty import Duty
 from worker.delivery.outbox import SHARDS, Lane
 
 ROTATING_SHARE: Final = 8
@@ -32,6 +33,8 @@ class Node:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SHARE_AT + 1)
         self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the node
+        self.sending = Duty()
+        """Whose it is to send the jobs that are due."""
 
     def mark(self, shards: Collection[int]) -> None:
         """Say that these shards owe something. To be said after the commit, and before asking for the turn."""
@@ -86,5 +89,6 @@ class Node:
 
     def close(self) -> None:
         """Give back the memory and the file."""
+        self.sending.close()
         self._lock.close()
         self._memory.close()

@@ -9,9 +9,12 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
 
 from worker.envelopes import body_of
 from worker.errors import InvalidPayload, Outcome, Rejected
+from worker.execution.accepting import accept
 from worker.execution.attempt import Attempt
 from worker.execution.command import Command, Result
 from worker.execution.enqueued import Enqueued
@@ -71,14 +74,37 @@ def enqueue_one(
     job: Answers[R], command: Command | None, given: Mapping[str, Any], options: Options
 ) -> Enqueued[R]:
     """Send a command, or one that is made of these fields. Raises as `enqueue_all`, and `TypeError` for both."""
+    outgoing, _ = _compose_one(job, command, given, options)
+    (sent,) = _send([outgoing])
+    return sent
+
+
+def enqueue_with(
+    transaction: Session | Connection,
+    job: Answers[R],
+    command: Command | None,
+    given: Mapping[str, Any],
+    options: Options,
+) -> Enqueued[R]:
+    """Enqueue a command, or one that is made of these fields, if and only if the transaction commits.
+
+    Raises as `enqueue_one` does for what is wrong with it, and `IdempotencyConflict`.
+    """
+    outgoing, attempt = _compose_one(job, command, given, options)
+    accept(transaction, attempt, outgoing.eta)
+    return outgoing
+
+
+def _compose_one(
+    job: Answers[R], command: Command | None, given: Mapping[str, Any], options: Options
+) -> tuple[Enqueued[R], Attempt]:
     if command is not None and given:
         raise TypeError(f"{job.name} takes a command or its fields, not both: {', '.join(given)}")
     if command is None and (both := options.given.keys() & job.command.model_fields.keys()):
         raise TypeError(f"{job.name} has fields that are also options: {', '.join(both)}; pass a command")
-    outgoing = [_compose(job, (given if command is None else command, options))]
-    check(job, [one.message for one in outgoing])
-    (sent,) = _send(outgoing)
-    return sent
+    outgoing = _compose(job, (given if command is None else command, options))
+    (attempt,) = check(job, [outgoing.message])
+    return outgoing, attempt
 
 
 def enqueue_all(job: Answers[R], asked: Iterable[Asked]) -> list[Enqueued[R]]:

@@ -9,11 +9,13 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
 
 from worker.errors import Rejected
 from worker.execution.command import Command, Result
 from worker.execution.enqueued import Enqueued
-from worker.execution.enqueueing import Options, enqueue_all, enqueue_one
+from worker.execution.enqueueing import Options, enqueue_all, enqueue_one, enqueue_with
 from worker.execution.unit_of_work import UnitOfWork
 from worker.stores.limits import RateLimit
 
@@ -118,6 +120,33 @@ class Job(Generic[C, R]):
             traceparent=traceparent,
         )
         return enqueue_one(self, command, fields, options)
+
+    def enqueue_in(
+        self,
+        transaction: Session | Connection,
+        command: C | None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        want_result: bool = False,
+        deadline: datetime | None = None,
+        eta: datetime | None = None,
+        traceparent: str | None = None,
+        **fields: Any,
+    ) -> Enqueued[R]:
+        """Enqueue this job in the caller's own PostgreSQL transaction: if and only if that commits.
+
+        What is enqueued, and what is wrong with it, is told as by `enqueue`; Redis may be away. Raises
+        `IdempotencyConflict` when the job's id is taken by another payload; the transaction can go on.
+        """
+        options = Options(
+            idempotency_key=idempotency_key,
+            want_result=want_result,
+            deadline=deadline,
+            eta=eta,
+            traceparent=traceparent,
+        )
+        return enqueue_with(transaction, self, command, fields, options)
 
     def enqueue_many(
         self, asked: Iterable[C | Mapping[str, Any] | tuple[C | Mapping[str, Any], Options] | Enqueued[R]]

@@ -7,6 +7,7 @@ a job takes effect once however often and wherever it is delivered.
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from worker.errors import Expired, IdempotencyConflict, Outcome
 from worker.execution.attempt import Attempt, Ending, Known
-from worker.messages import HEADERS, deadline, encodable, printable, traceparent
+from worker.messages import HEADERS, Message, deadline, digest_of, encodable, printable, traceparent
 from worker.stores.schema import metadata
 
 jobs = Table(
@@ -38,7 +39,7 @@ jobs = Table(
     Column("id", Uuid, primary_key=True),
     Column("task", Text, nullable=False),
     Column("task_id", Text, nullable=False, comment="the message's: results, Flower and revoke go by it"),
-    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the canonical payload"),
+    Column("digest", LargeBinary, comment="SHA-256 of the canonical payload"),
     Column("state", Text, nullable=False),
     Column("subject", Text),
     Column("data", JSONB, comment="a result, or {code, message, ...}"),
@@ -55,9 +56,15 @@ jobs = Table(
     Column("dropped_at", DateTime(timezone=True), comment="when an operator dropped it, parked for good"),
     Column("sequence", BigInteger, comment="of its completion event"),
     Column("traceparent", Text, comment="of its completion event"),
+    Column("sent", BigInteger, comment="the number under which it was last sent to its queue"),
     CheckConstraint(f"state IN ({', '.join(repr(state.value) for state in Outcome)})", name="state"),
 )
 Index("jobs_due_idx", jobs.c.due_at, postgresql_where=text("due_at IS NOT NULL"))
+Index(
+    "jobs_sent_idx",
+    jobs.c.sent,
+    postgresql_where=text("sent IS NOT NULL AND due_at IS NULL AND ended_at IS NULL"),
+)
 Index("jobs_unsuccessful_idx", jobs.c.state, jobs.c.first_seen, postgresql_where=text("state <> 'succeeded'"))
 Index("jobs_ended_idx", jobs.c.ended_at, postgresql_where=text("ended_at IS NOT NULL"))
 
@@ -104,15 +111,16 @@ def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequen
             failures = failures + new.failed::int, body = new.body, headers = new.headers::jsonb,
             due_at = now() + make_interval(secs => new.due_in_s),
             ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
-            sequence = new.sequence, traceparent = new.traceparent,
+            sequence = new.sequence, traceparent = new.traceparent, digest = coalesce(job.digest, new.digest),
             history = CASE WHEN new.error IS NULL THEN history
                            ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
                                      ELSE coalesce(history - 0, '[]') END
                                 || jsonb_build_object('at', now(), 'error', new.error) END
         FROM unnest(%(id)b::uuid[], %(state)b::text[], %(subject)b::text[], %(data)b::text[], %(failed)b::boolean[],
                     %(due_in_s)b::double precision[], %(error)b::text[], %(body)b::bytea[], %(headers)b::text[],
-                    %(sequence)b::bigint[], %(traceparent)b::text[])
-             AS new (id, state, subject, data, failed, due_in_s, error, body, headers, sequence, traceparent)
+                    %(sequence)b::bigint[], %(traceparent)b::text[], %(digest)b::bytea[])
+             AS new (id, state, subject, data, failed, due_in_s, error, body, headers, sequence, traceparent,
+                     digest)
         WHERE job.id = new.id
         """,
         {
@@ -128,6 +136,7 @@ def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequen
             "headers": [_headers(attempt) if _kept(ending) else None for attempt, ending, _ in rows],
             "sequence": [attempt.sequence for attempt, _, _ in rows],
             "traceparent": [traceparent(attempt.message.headers) for attempt, _, _ in rows],
+            "digest": [attempt.digest for attempt, _, _ in rows],
         },
     )
 
@@ -173,11 +182,20 @@ def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
         return {}
     rows = connection.exec_driver_sql(
         "SELECT id, task, task_id, digest, state, data, attempts, failures, replays, deadline,"
-        " coalesce(headers, '{}') AS headers FROM trivet.jobs"
+        " coalesce(headers, '{}') AS headers, CASE WHEN digest IS NULL THEN body END AS unread"
+        " FROM trivet.jobs"
         " WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
         (list(ids),),
     )
-    return {row.id: Known(**row._asdict() | {"state": Outcome(row.state), "data": row.data or {}}) for row in rows}
+    return {row.id: _known(row) for row in rows}
+
+
+def _known(row: Any) -> Known:
+    told = row._asdict() | {"state": Outcome(row.state), "data": row.data or {}}
+    if (body := told.pop("unread")) is not None:
+        # Enqueued by SQL, and nobody has read its payload yet.
+        told["digest"] = digest_of(Message(row.task, row.task_id, body, headers=row.headers))
+    return Known(**told)
 
 
 def _decide(attempt: Attempt, task: str, known: Known | None, standing: dict[UUID, Attempt], now: datetime) -> None:

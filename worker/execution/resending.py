@@ -1,45 +1,56 @@
-"""Jobs that are due go to their queue again: retries, and whatever was sent and has not been heard of since."""
+"""Jobs in the ledger go to their queue when they are due: accepted through PostgreSQL, to be retried, replayed."""
 
 import json
 from typing import Any, Final
 
-from redis import Redis
 from sqlalchemy import Connection
 
+from worker.crash_points import crash_point
+from worker.delivery.shards import turn_transaction
 from worker.envelopes import envelope, queue_of
+from worker.execution.sends import lock_sends, make_lost_due, note_loss, note_sent, push
 from worker.messages import Message
-from worker.stores.redis_errors import redis_trouble
+from worker.stores.resources import Resources
 
 SEND_MAX: Final = 500
 """Jobs that go out at a time."""
 
-SEND_AGAIN_S: Final = 600
-"""Seconds after which a job that was sent and has not been tried since is sent once more; the claim makes that
-harmless."""
+SEND_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of messages that go out at a time, if it is more than one: a script holds up everybody else."""
+
+IS_DUE: Final = """
+    SELECT EXISTS (SELECT FROM trivet.jobs WHERE due_at <= statement_timestamp())
+        OR EXISTS (SELECT FROM trivet.sends WHERE lost_to IS NOT NULL)
+"""
+"""Whether anything is to be sent: a look at the head of an index, and at a single row."""
+
+FULL_AGAIN_S: Final = 10.0
+"""How long a job waits in the ledger when its queue holds `TRIVET_QUEUE_MAX` messages."""
 
 
-def send_due(connection: Connection, redis: Redis) -> int:
-    """Send the jobs that are due, and say how many.
+def send_due(given: Resources) -> int:
+    """Send jobs that are due, the longest due first, and say how many; none while somebody else does it.
 
     They are sent before the commit: a crash in between sends them twice, never not at all. Raises
     `StoreUnavailable` when Redis is away.
     """
-    due = connection.exec_driver_sql(
-        """
-        UPDATE trivet.jobs SET due_at = clock_timestamp() + make_interval(secs => %s)
-        WHERE id IN (SELECT id FROM trivet.jobs WHERE due_at <= clock_timestamp()
-                     ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
-        RETURNING task, task_id, body, headers
-        """,
-        (SEND_AGAIN_S, SEND_MAX),
-    )
-    messages = [message_of(row) for row in due]
-    if messages:
-        with redis_trouble(), redis.pipeline(transaction=False) as pipe:
-            for message in messages:
-                pipe.lpush(queue_of(message.task), envelope(message))
-            pipe.execute()
-    return len(messages)
+    with turn_transaction(given) as connection:
+        known = lock_sends(connection)
+        if known is None:
+            return 0
+        if known.lost_to is not None:
+            make_lost_due(connection, known)
+        due = _due(connection)
+        if not due:
+            return 0
+        messages = [(queue_of(row.task), envelope(message_of(row))) for row in due]
+        numbers = push(given.redis, known.number, given.settings.queue_max, messages)
+        crash_point("after_send")
+        if numbers is not None:
+            note_sent(connection, [row.id for row in due], numbers, FULL_AGAIN_S)
+            return sum(number > 0 for number in numbers)
+    note_loss(given)
+    return 0
 
 
 def message_of(row: Any) -> Message:
@@ -47,3 +58,22 @@ def message_of(row: Any) -> Message:
     headers = row.headers or {}
     task_id = json.loads(headers["task_id"]) if "task_id" in headers else row.task_id
     return Message(row.task, task_id, row.body, headers=headers)
+
+
+def _due(connection: Connection) -> list[Any]:
+    found = connection.exec_driver_sql(
+        """
+        WITH due AS MATERIALIZED (
+            SELECT id, due_at, octet_length(body) AS size FROM trivet.jobs
+            WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+        ), summed AS (
+            SELECT id, due_at, sum(size) OVER (ORDER BY due_at, id) - size AS before FROM due
+        )
+        SELECT job.id, job.task, job.task_id, job.body, job.headers
+        FROM summed JOIN trivet.jobs AS job USING (id)
+        WHERE before < %s
+        ORDER BY summed.due_at, job.id
+        """,
+        (SEND_MAX, SEND_BYTES),
+    )
+    return list(found)

@@ -16,7 +16,7 @@ from worker.errors import Outcome, StoreUnavailable
 from worker.execution import batch
 from worker.execution.appending import append_again, has_lost
 from worker.execution.attempt import Attempt, Ending
-from worker.execution.resending import send_due
+from worker.intake.sending import Sending
 from worker.intake.task_signals import TaskSignals
 from worker.messages import Message
 from worker.settings import Settings
@@ -60,6 +60,8 @@ class PoolProcess:
         self._given = given
         self._node = node
         self._signals = signals
+        self._sending = Sending(given, node.sending)
+        self._sending.start()
         self._looks_at = 0.0
 
     def run(self, task: str, messages: Sequence[Message]) -> Report:
@@ -107,14 +109,14 @@ class PoolProcess:
             return None
 
     def tend(self) -> Report:
-        """Look after what a crash or an absent store left behind, and send the jobs that are due."""
-        self._send_due()
+        """Look after what a crash or an absent store left behind."""
         self._mend_stream()
         turn = self._deliver(range(SHARDS))
         return Report(busy=turn.unfinished, owed=self._owed(turn))
 
     def close(self) -> None:
-        """Close the clients."""
+        """Send nothing more, and close the clients."""
+        self._sending.close()
         self._given.close()
 
     def _deliver(self, shards: Collection[int]) -> Turn:
@@ -139,15 +141,6 @@ class PoolProcess:
                 append_again(self._given)
         except (StoreUnavailable, SQLAlchemyError) as error:
             _log_unless_away("appending.failed", error)
-
-    def _send_due(self) -> None:
-        try:
-            with self._given.engine.begin() as connection:
-                send_due(connection, self._given.redis)
-        except StoreUnavailable as error:
-            _log.warning("store.away", error=str(error))
-        except SQLAlchemyError as error:
-            _log_unless_away("resending.failed", error)
 
     def _owed(self, turn: Turn) -> int | None:
         if not (turn.away or any(self._node.resting(lane) for lane in Lane)):

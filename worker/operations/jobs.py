@@ -57,12 +57,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One job in full. `data` is its result, or `{code, message, …}`; `digest` is in hexadecimal."""
+    """One job in full. `data` is its result, or `{code, message, …}`; `digest` is in hexadecimal.
+
+    It is None for a job that was enqueued by SQL, until a worker has tried it.
+    """
 
     id: UUID
     task: str
     task_id: str
-    digest: str
+    digest: str | None
     state: Outcome
     subject: str | None
     data: dict[str, Any] | None
@@ -130,7 +133,7 @@ def _story(connection: Connection, row: Row[Any]) -> Story:
         id=row.id,
         task=row.task,
         task_id=row.task_id,
-        digest=row.digest.hex(),
+        digest=row.digest.hex() if row.digest else None,
         state=Outcome(row.state),
         subject=row.subject,
         data=row.data,

@@ -197,7 +197,8 @@ def test_counting_ends_at_its_limit(bank: Bank) -> None:
     user = author(bank, "Ada")
     many = """
         INSERT INTO posts (id, author_id, title, content, published, created_at, updated_at)
-        SELECT gen_random_uuid(), :user, 'Engines', '', true, now(), now() FROM generate_series(1, :count) RETURNING 1
+        SELECT gen_random_uuid(), :user, 'Engines', '', true, now(), now() FROM generate_series(1, :count)
+        RETURNING 1
     """
     bank.rows(many, user=user, count=TOTAL_MAX + 1)
 

@@ -1,12 +1,11 @@
-"""Put, patch and delete: PostgreSQL keeps body and version, MongoDB gets the copy that is read."""
+"""Patch and delete documents: PostgreSQL keeps body and version, MongoDB gets the copy that is read."""
 
 import json
 from collections.abc import Iterator
 from typing import cast
 
-from tasks.documents.rules import Body, Changes, Collection, Id, IfVersion, Object, merged, refuse_invalid, written
+from tasks.documents.rules import Changes, Collection, Id, IfVersion, Object, merged, refuse_invalid, written
 from tasks.model.documents import Document
-from tasks.model.rows import found_or_made
 from worker import Command, Result, UnitOfWork, job
 
 
@@ -21,12 +20,6 @@ class OneDocument(Command):
     def key(self) -> str:
         """Its primary key."""
         return f"{self.collection}/{self.id}"
-
-
-class PutDocument(OneDocument):
-    """Write a document in full. With `if_version` only over this version; 0: only where there is none."""
-
-    body: Body
 
 
 class PatchDocument(OneDocument):
@@ -55,14 +48,6 @@ def itself(command: OneDocument) -> Iterator[tuple[type[Document], str]]:
 SUBJECT = "documents/{collection}/{id}"
 
 
-@job("documents.put", subject=SUBJECT, locks=itself)
-def put(command: PutDocument, work: UnitOfWork) -> Written:
-    """Write the row, and the copy. A new put brings back what was deleted; a late repeat of an old one does not."""
-    document = _there(command, work)
-    document.refuse_other(command.if_version)
-    return _changed(document, command, command.body, work)
-
-
 @job("documents.patch", subject=SUBJECT, locks=itself)
 def patch(command: PatchDocument, work: UnitOfWork) -> Written:
     """Merge the changes into the row, and write the copy; what comes of it obeys the same rules."""
@@ -71,7 +56,7 @@ def patch(command: PatchDocument, work: UnitOfWork) -> Written:
     document.refuse_other(command.if_version)
     body = cast("Object", merged(json.loads(document.body or "{}"), command.changes))
     refuse_invalid(body, "changes")
-    return _changed(document, command, body, work)
+    return changed(document, command, body, work)
 
 
 @job("documents.delete", subject=SUBJECT, locks=itself)
@@ -80,15 +65,11 @@ def delete(command: DeleteDocument, work: UnitOfWork) -> Written:
     document = work.get(Document, command.key)
     document.refuse_gone()
     document.refuse_other(command.if_version)
-    return _changed(document, command, None, work)
+    return changed(document, command, None, work)
 
 
-def _there(command: OneDocument, work: UnitOfWork) -> Document:
-    """The row; that of a document that never was is made, at version 0."""
-    return found_or_made(work, Document, command.key, version=0)
-
-
-def _changed(document: Document, command: OneDocument, body: Object | None, work: UnitOfWork) -> Written:
+def changed(document: Document, command: OneDocument, body: Object | None, work: UnitOfWork) -> Written:
+    """Give the row this body, None for a delete, and let the copy follow."""
     document.change(None if body is None else written(body))
     collection = f"documents.{command.collection}"
     if body is None:

@@ -126,7 +126,7 @@ def test_a_document_that_is_not_there_is_neither_patched_nor_deleted(bank: Bank)
 
 
 def test_two_nodes_that_put_the_same_new_documents_at_once_both_succeed(bank: Bank) -> None:
-    ids = [f"n{number}" for number in range(4)]
+    ids = [f"n{number}" for number in range(300)]
     orders = [ids, ids[::-1]]
     done: list[Ending] = []
 
@@ -140,7 +140,7 @@ def test_two_nodes_that_put_the_same_new_documents_at_once_both_succeed(bank: Ba
     for thread in threads:
         thread.join()
 
-    assert sorted(told(ending) for ending in done) == [1] * 4 + [2] * 4
+    assert sorted(told(ending) for ending in done) == [1] * 300 + [2] * 300
     bank.deliver_all()
     bank.check()
 

@@ -221,7 +221,7 @@ def test_the_longest_content_is_taken_in_any_letters(bank: Bank, letters: str) -
         ("create", {"author_id": "Ada"}, "author_id"),
         ("create", {"words": "brass"}, "words"),
         ("update", {"title": ""}, "title"),
-        ("update", {"author_id": str(uuid4())}, "author_id"),
+        ("update", {"author_id": "5d9f2c6e-0a57-4a39-8a1e-3f0b7c6d1e2a"}, "author_id"),
         ("publish", {"published": False}, "published"),
         ("delete", {"id": 1}, "id"),
     ],

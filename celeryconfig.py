@@ -5,14 +5,8 @@ from worker.settings import read_settings
 _settings = read_settings()
 _redis = _settings.celery_url
 
-imports = (
-    "tasks.users",
-    "tasks.posts",
-    "tasks.accounts",
-    "tasks.documents",
-    "tasks.sessions",
-    "tasks.notifications",
-)
+_slices = ("users", "posts", "accounts", "documents", "sessions", "notifications")
+imports = tuple(f"tasks.{name}" for name in _slices)
 
 broker_url = _redis
 broker_transport = "worker.intake.transport:Transport"

@@ -22,7 +22,7 @@ up: $(READY) ## the whole stack in the foreground, until Ctrl-C
 test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choose)
 	@$(BIN)/pytest -n 2 $(ARGS) $(TESTS)
 
-faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off: about six minutes
+faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off: about twenty minutes
 	@$(BIN)/pytest $(ARGS) tests/faults
 
 check: $(READY) lint ## format, lint, types, layers, reference pages in step

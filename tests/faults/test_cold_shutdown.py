@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.test_shutdown import COLD, end_under_load
+from tests.faults.test_shutdown import COLD, end_under_load
 from tests.fixtures.jobs import Bank
 from tests.fixtures.nodes import StartNode
 from worker.operations.embedded import Urls

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from tests.acceptance.test_special_messages import deposit, outcomes, running, signature
+from tests.faults.test_special_messages import deposit, outcomes, running, signature
 from tests.fixtures.jobs import Bank
 from tests.fixtures.nodes import StartNode, wait_for
 from tests.fixtures.plain_app import plain_app

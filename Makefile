@@ -20,7 +20,7 @@ up: $(READY) ## the whole stack in the foreground, until Ctrl-C
 	@$(BIN)/trivet up $(ARGS)
 
 test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choose)
-	@$(BIN)/pytest -n 2 $(ARGS) $(TESTS)
+	@$(BIN)/pytest -n 3 $(ARGS) $(TESTS)
 
 faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off: about twenty minutes
 	@$(BIN)/pytest $(ARGS) tests/faults

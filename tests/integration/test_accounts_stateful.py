@@ -150,6 +150,6 @@ def test_accounts_and_holds_are_what_the_model_says(bank: Bank) -> None:
     run_state_machine_as_test(
         Ours,
         settings=settings(
-            max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

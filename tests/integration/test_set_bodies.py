@@ -101,7 +101,7 @@ def no_set_bodies() -> Iterator[None]:
 def test_any_commands_come_to_the_same_as_a_set_and_one_by_one(bank: Bank) -> None:
     one, other = World(bank), World(bank)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(commands)
     def same(asked: Asked) -> None:
         as_sets = one.run(asked)

@@ -22,8 +22,8 @@ up: $(READY) ## the whole stack in the foreground, until Ctrl-C
 test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choose)
 	@$(BIN)/pytest -n 3 $(ARGS) $(TESTS)
 
-faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off: about twenty minutes
-	@$(BIN)/pytest $(ARGS) tests/faults
+faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off, and whole stacks: half an hour
+	@$(BIN)/pytest $(ARGS) tests/long tests/faults
 
 check: $(READY) lint ## format, lint, types, layers, reference pages in step
 	@$(BIN)/mypy

@@ -103,7 +103,7 @@ TRANSFER = {"source": str(UUID(int=1)), "target": str(UUID(int=2)), "amount": 1}
         ("users.create", "", None, "cannot be read"),
         ("users.create", "[" * 100_000, None, "cannot be read"),
         ("users.create", '{"name": "Ada"}, {"name": "Eve"}', None, "cannot be read"),
-        ("users.create", '{"name": "Ada"}', None, "email: Field required; it takes name, email"),
+        ("users.create", '{"name": "Ada"}', None, "email: Field required; it takes name, email, posts?"),
         ("users.create", '{"name": "Ada", "email": "a@b.c", "age": 7}', None, "age: Extra inputs"),
         ("users.create", '{"name": "", "email": "a@b.c"}', None, "name: "),
         ("users.create", '{"name": "A\\u0000", "email": "a@b.c"}', None, "name: text with NUL"),
@@ -135,7 +135,7 @@ def test_what_is_refused_is_one_line_on_stderr_and_nothing_is_sent(enqueue: Run,
     done = enqueue("users.create", '{"name": "Ada"}')
 
     assert (done.returncode, done.stdout) == (NOT_SENT, "")
-    assert done.stderr == "trivet: users.create was not sent: email: Field required; it takes name, email\n"
+    assert done.stderr == "trivet: users.create was not sent: email: Field required; it takes name, email, posts?\n"
     assert given.redis.dbsize() == 0
 
 

@@ -1,0 +1,1 @@
+"""What takes long because it waits for whole stacks; `make faults` runs it."""

@@ -22,16 +22,20 @@ ROTATING_SHARE: Final = 8
 STALE_S: Final = 5.0
 """A holder that has not shown itself for so long is frozen; its turn is taken in spite of its lock."""
 
+FRESH_S: Final = 0.5
+"""How long it counts that somebody saw that nothing is owed."""
+
 _TIME = struct.Struct("=d")
 _BEAT_AT = SHARDS + len(Lane) * _TIME.size
 _SHARE_AT = _BEAT_AT + _TIME.size
+_NOTHING_AT = _SHARE_AT + 1
 
 
 class Node:
     """Shared memory of a few bytes and a lock on a file without a name."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _SHARE_AT + 1)
+        self._memory = mmap.mmap(-1, _NOTHING_AT + _TIME.size)
         self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the node
         self.sending = Duty()
         """Whose it is to send the jobs that are due."""
@@ -86,6 +90,15 @@ class Node:
         """Whether a lane is left alone. Monotonic time is the same for all processes of a machine."""
         until: float = _TIME.unpack_from(self._memory, SHARDS + lane * _TIME.size)[0]
         return time.monotonic() < until
+
+    def see_nothing_owed(self) -> None:
+        """Say that nothing is owed in this moment, by any node."""
+        _TIME.pack_into(self._memory, _NOTHING_AT, time.monotonic())
+
+    def nothing_owed(self) -> bool:
+        """Whether that was so a moment ago: what has been left behind since is found the next time."""
+        seen_at: float = _TIME.unpack_from(self._memory, _NOTHING_AT)[0]
+        return time.monotonic() - seen_at < FRESH_S
 
     def close(self) -> None:
         """Give back the memory and the file."""

@@ -74,6 +74,9 @@ Index(
     postgresql_where=text("due_at IS NOT NULL AND parked_at IS NULL"),
 )
 
+IS_OWED: Final = "SELECT EXISTS (SELECT FROM trivet.outbox WHERE parked_at IS NULL)"
+"""Whether anything is owed: a look at the head of an index."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owed:

@@ -60,7 +60,7 @@ class PoolProcess:
         self._given = given
         self._node = node
         self._signals = signals
-        self._sending = Sending(given, node.sending)
+        self._sending = Sending(given, node)
         self._sending.start()
         self._looks_at = 0.0
 
@@ -111,6 +111,8 @@ class PoolProcess:
     def tend(self) -> Report:
         """Look after what a crash or an absent store left behind."""
         self._mend_stream()
+        if self._node.nothing_owed():
+            return Report(owed=0)
         turn = self._deliver(range(SHARDS))
         return Report(busy=turn.unfinished, owed=self._owed(turn))
 

@@ -5,19 +5,18 @@ from threading import Event, Thread
 from typing import Final
 
 import structlog
-from psycopg import Connection
-from psycopg.rows import TupleRow
 
-from worker.delivery.duty import Duty
+from worker.delivery.node import Node
+from worker.delivery.outbox import IS_OWED
 from worker.errors import StoreUnavailable
 from worker.execution.resending import IS_DUE, send_due
 from worker.execution.sends import note_loss
-from worker.stores.postgres import open_watch
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
+from worker.stores.watch import Watch
 
 LOOK_EVERY_S: Final = 0.1
-"""How often the process that has the duty asks PostgreSQL for jobs that are due."""
+"""How often the process that has the duty asks PostgreSQL for jobs that are due, and whether anything is owed."""
 
 COUNT_EVERY_S: Final = 3.0
 """How often it asks Redis for its counter, though nothing is due: an idle node is to cost little."""
@@ -34,12 +33,12 @@ class Sending:
     It is in a pool process because PostgreSQL is open there, and a thread because bodies may run for minutes.
     """
 
-    def __init__(self, given: Resources, duty: Duty) -> None:
+    def __init__(self, given: Resources, node: Node) -> None:
         self._given = given
-        self._duty = duty
+        self._node = node
         self._closing = Event()
         self._counts_at = 0.0
-        self._watch: Connection[TupleRow] | None = None
+        self._watch = Watch(given.settings, f"SELECT ({IS_DUE}), ({IS_OWED})")
         self._thread = Thread(target=self._run, name="sending", daemon=True)
 
     def start(self) -> None:
@@ -54,14 +53,14 @@ class Sending:
     def _run(self) -> None:
         pause_s = 0.0
         while not self._closing.wait(pause_s):
-            pause_s = self._look() if self._duty.mine() else STAND_BY_S
-        self._leave()
+            pause_s = self._look() if self._node.sending.mine() else STAND_BY_S
+        self._watch.close()
 
     def _look(self) -> float:
         """Send what is due now; returns the seconds until the next look."""
         try:
             while self._is_due() and send_due(self._given) and not self._closing.is_set():
-                self._duty.mine()
+                self._node.sending.mine()
             self._count()
         except StoreUnavailable as error:
             _log.warning("store.away", error=str(error))
@@ -75,14 +74,10 @@ class Sending:
         return LOOK_EVERY_S
 
     def _is_due(self) -> bool:
-        if self._watch is None or self._watch.closed:
-            self._watch = open_watch(self._given.settings)
-        row = self._watch.execute(IS_DUE).fetchone()
-        return row is not None and bool(row[0])
-
-    def _leave(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
+        due, owed = self._watch.ask()
+        if not owed:
+            self._node.see_nothing_owed()
+        return due
 
     def _count(self) -> None:
         if time.monotonic() >= self._counts_at:

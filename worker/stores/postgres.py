@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import structlog
-from psycopg import Connection, Cursor, Error
+from psycopg import Cursor, Error
 from psycopg.abc import Query
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
@@ -49,14 +49,6 @@ def open_engine(settings: Settings, *, application_name: str = "trivet") -> Engi
     )
     _replace_idle(engine, settings.pool_idle_s)
     return engine
-
-
-def open_watch(settings: Settings, *, application_name: str = "trivet-watch") -> Connection[TupleRow]:
-    """Connect outside the pool, for a statement that is asked many times a second, prepared, in no transaction.
-
-    That costs a quarter of what it costs by way of the pool. Raises `psycopg.Error`.
-    """
-    return Connection.connect(autocommit=True, prepare_threshold=0, **connect_args(settings, application_name))
 
 
 def connect_args(settings: Settings, application_name: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The composition root: makes the Celery app, and opens every client in its process, after fork."""
 
+import time
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from celery import Celery, signals
 
 from worker.delivery.node import Node
@@ -13,6 +15,11 @@ from worker.intake.task import register_jobs
 from worker.intake.task_events import TaskEvents
 from worker.intake.transport import Transport
 from worker.settings import Settings, read_settings
+
+NOT_OPENED_AGAIN_S: Final = 1.0
+"""How long a pool process waits before it ends because it cannot open its clients."""
+
+_log = structlog.get_logger()
 
 
 class App(Celery):  # type: ignore[misc]  # Celery has no types
@@ -75,7 +82,13 @@ def _become_node(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _open(**_: Any) -> None:
-    open_process(app.settings, app.node, app.tasks)
+    try:
+        open_process(app.settings, app.node, app.tasks)
+    except Exception as error:
+        # Celery would go on with a process that can do nothing; of one that ends, the pool makes another.
+        _log.exception("process.not_opened")
+        time.sleep(NOT_OPENED_AGAIN_S)
+        raise SystemExit(1) from error
 
 
 @signals.worker_process_shutdown.connect

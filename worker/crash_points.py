@@ -56,11 +56,15 @@ JobPoint = Literal[
 SendPoint = Literal["after_send"]
 """Where a pool process sends what is due."""
 
-CrashPoint = IntakePoint | JobPoint | SendPoint
+PoolPoint = Literal["before_open"]
+"""Where a pool process begins."""
+
+CrashPoint = IntakePoint | JobPoint | SendPoint | PoolPoint
 
 INTAKE_POINTS: Final[tuple[IntakePoint, ...]] = get_args(IntakePoint)
 JOB_POINTS: Final[tuple[JobPoint, ...]] = get_args(JobPoint)
 SEND_POINTS: Final[tuple[SendPoint, ...]] = get_args(SendPoint)
+POOL_POINTS: Final[tuple[PoolPoint, ...]] = get_args(PoolPoint)
 
 
 class CrashedOnPurpose(Exception):

@@ -35,7 +35,7 @@ class AccountClosed(Rejected):
 
 
 class InsufficientFunds(Rejected):
-    """The account holds less than the amount."""
+    """The account has less than the amount available."""
 
     code = "insufficient_funds"
 
@@ -169,7 +169,7 @@ class Account(Base):
     def _require(self, amount: int) -> None:
         self.refuse_closed()
         if self.available < amount:
-            raise InsufficientFunds(f"account {self.id} holds less than {amount}", field="amount")
+            raise InsufficientFunds(f"account {self.id} has less than {amount} available", field="amount")
 
 
 class Hold(Base):

@@ -11,6 +11,7 @@ from worker.delivery import documents
 from worker.delivery.effects import DocumentChange
 from worker.delivery.outbox import TURN_ROWS, Lane
 from worker.delivery.turn import EFFECT_ATTEMPTS
+from worker.errors import InvalidPayload
 from worker.messages import Message
 from worker.operations.embedded import Stack
 from worker.operations.migrating import migrate
@@ -211,3 +212,24 @@ def test_while_redis_is_away_jobs_go_on_and_events_follow(own_servers: Stack) ->
     bank.check()
     bank.run.node.close()
     given.close()
+
+
+@pytest.mark.parametrize("name", ["", "a..b", ".a", "x$y", "system.users", "ü"])
+def test_a_name_that_no_collection_can_have_is_refused_before_it_is_owed(name: str) -> None:
+    with pytest.raises(InvalidPayload, match="cannot be the name of a collection"):
+        DocumentChange(name, "n", {}).to_bson()
+
+
+@pytest.mark.parametrize("name", ["notes", "documents.notes", "a_b-c.D2"])
+def test_an_ordinary_name_of_a_collection_is_taken(name: str) -> None:
+    assert DocumentChange.from_bson(DocumentChange(name, "n", {}).to_bson()).collection == name
+
+
+def test_a_collection_that_cannot_be_harms_no_other(given: Resources) -> None:
+    """One that an older version owed: it was not refused then."""
+    impossible, fine = DocumentChange("a..b", "n", {"text": "x"}), DocumentChange("notes", "n", {"text": "y"})
+
+    wrong = documents.write(given.documents, [(1, impossible), (2, fine)])
+
+    assert [(version, failure.final) for version, failure in wrong.items()] == [(1, True)]
+    assert given.documents["notes"].count_documents({"version": 2}) == 1

@@ -304,3 +304,19 @@ def test_a_duty_is_taken_over_from_a_frozen_process_and_given_back_when_it_goes_
 
     assert duty.mine()
     duty.close()
+
+
+@pytest.mark.parametrize(
+    "headers", ["[1]", '"text"', '{"task_id": "no JSON"}', '{"task_id": 7}', '{"deadline": {}}']
+)
+def test_a_row_with_odd_headers_is_sent_all_the_same_and_holds_up_no_other(bank: Bank, headers: str) -> None:
+    """Who may call `trivet.accept` may give it any headers."""
+    odd = (
+        "SELECT trivet.accept(gen_random_uuid(), 'testing.answer', 'odd', '[[],{},{}]', NULL,"
+        " cast(:headers AS jsonb), NULL, now() - interval '1 hour') AS accepted"
+    )
+    assert bank.rows(odd, headers=headers) == [(True,)]
+    accept(bank, 1)
+
+    assert send_all(bank) == 2
+    assert len(waiting(bank)) == 2

@@ -231,10 +231,9 @@ def test_an_error_holds_no_values(engine: Open) -> None:
     ("code", "trouble"),
     [
         *((code, Trouble.AWAY) for code in ("08006", "53100", "53300", "25006", "57P01", "57P03")),
-        *(
-            (code, Trouble.BUSY)
-            for code in ("53200", "53400", "40001", "40P01", "55P03", "57014", "25P03", "25P04")
-        ),
+        *((code, Trouble.BUSY) for code in ("53200", "53400", "40001", "40P01")),
+        *((code, Trouble.SLOW) for code in ("55P03", "57014", "25P04")),
+        ("25P03", Trouble.SILENT),
         *((code, Trouble.OTHER) for code in ("23505", "42P01", "22012", "P0001", "25P02")),
     ],
 )
@@ -278,7 +277,7 @@ def test_a_connection_lost_in_a_transaction_is_away_and_stays_so_until_the_rollb
     assert classify(second.value) is Trouble.AWAY
 
 
-def test_a_transaction_that_was_silent_for_too_long_is_busy_and_its_locks_are_gone(engine: Open) -> None:
+def test_a_transaction_that_was_silent_for_too_long_is_known_and_its_locks_are_gone(engine: Open) -> None:
     ours, other = engine(), engine()
 
     with ours.connect() as connection:
@@ -289,7 +288,7 @@ def test_a_transaction_that_was_silent_for_too_long_is_busy_and_its_locks_are_go
         with pytest.raises(DBAPIError) as raised:
             connection.execute(text("SELECT 1"))
 
-    assert classify(raised.value) is Trouble.BUSY
+    assert classify(raised.value) is Trouble.SILENT
 
 
 def wait_for_end(engine: Engine, pid: object) -> None:
@@ -298,7 +297,7 @@ def wait_for_end(engine: Engine, pid: object) -> None:
         assert time.monotonic() < deadline, "the session is still there"
 
 
-def test_a_lock_that_another_holds_for_too_long_is_busy(engine: Open) -> None:
+def test_a_lock_that_another_holds_for_too_long_is_slow(engine: Open) -> None:
     ours = engine()
     key = {"key": uuid4().time_low}
     lock = text("SELECT pg_advisory_xact_lock(:key)")
@@ -309,7 +308,7 @@ def test_a_lock_that_another_holds_for_too_long_is_busy(engine: Open) -> None:
         with pytest.raises(DBAPIError) as raised:
             waiter.execute(lock, key)
 
-    assert classify(raised.value) is Trouble.BUSY
+    assert classify(raised.value) is Trouble.SLOW
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("y")])

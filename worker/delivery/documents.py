@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from bson.errors import InvalidDocument
 from pymongo import ReplaceOne
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
+from pymongo.errors import BulkWriteError, DocumentTooLarge, InvalidName, OperationFailure, PyMongoError
 
 from worker.delivery.effects import DocumentChange
 from worker.errors import StoreUnavailable
@@ -17,8 +17,8 @@ DUPLICATE_KEY: Final = 11000
 NEVER: Final = {2, 9, 14, 52, 56, 57, 121, 10334, 17419, 17420}
 """Error codes of writes that no repetition helps: bad values and field names, validation, size."""
 
-TROUBLE: Final = {6, 7, 50, 64, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
-"""Error codes that tell of the store and not of the document: shutdown, stepdown, network, timeouts."""
+TROUBLE: Final = {6, 7, 13, 18, 50, 64, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+"""Error codes that tell of the store and not of the document: rights, shutdown, stepdown, network, timeouts."""
 
 Version = int
 
@@ -85,9 +85,19 @@ def _write_collection(
         return _judge(database, collection, changes, error, again=again)
     except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
         return _isolate(database, collection, changes, error)
+    except InvalidName as error:
+        return {version: Failure(f"{collection!r}: {error}", final=True) for version, _ in changes}
+    except OperationFailure as error:
+        if _tells_of_the_store(error):
+            raise StoreUnavailable(f"MongoDB: {error}") from error
+        return {version: Failure(f"{collection}: {error}") for version, _ in changes}
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB: {error}") from error
     return {}
+
+
+def _tells_of_the_store(error: OperationFailure) -> bool:
+    return error.code is None or error.code in TROUBLE or error.has_error_label("RetryableWriteError")
 
 
 def _judge(

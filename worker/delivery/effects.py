@@ -1,9 +1,10 @@
 """What a job owes once it has committed: values, collected by its unit of work, kept in the outbox."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import bson
@@ -14,6 +15,9 @@ from worker.errors import InvalidPayload
 
 DOCUMENT_MAX = 16 * 1024 * 1024 - 16 * 1024
 """Bytes of BSON that MongoDB takes, less room for version and tombstone mark."""
+
+COLLECTION: Final = re.compile(r"(?!system\.)[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
+"""Names that MongoDB takes for collections; stricter than it, so that none needs quotes anywhere."""
 
 
 class Document(BaseModel):
@@ -58,6 +62,8 @@ class DocumentChange:
 
     def to_bson(self) -> bytes:
         """As the outbox keeps it. Raises `InvalidPayload` for what MongoDB would refuse later."""
+        if not COLLECTION.fullmatch(self.collection):
+            raise InvalidPayload(f"{self.collection[:100]!r} cannot be the name of a collection")
         try:
             raw = bson.encode({"collection": self.collection, "key": self.key, "content": self.content})
         except (InvalidDocument, OverflowError, UnicodeError) as error:

@@ -46,8 +46,8 @@ class Turn:
     """What a turn found: rows delivered, shards to look at again at once, stores that were away.
 
     `taken` is false when another process of the node had the turn, or nothing was marked. `unfinished`: something
-    is marked still, and whoever comes next goes on. `lost`: Redis lost events, and gets no others before those have
-    been appended again.
+    is marked still, though this process had the turn: whoever comes next goes on. `lost`: Redis lost events, and
+    gets no others before those have been appended again.
     """
 
     taken: bool = False
@@ -78,7 +78,7 @@ def deliver(given: Resources, node: Node) -> Turn:
         total.busy |= turn.busy
         total.lost |= turn.lost
     node.mark(total.busy)
-    total.unfinished = node.marked()
+    total.unfinished = total.taken and node.marked()  # else it is seen to by whoever has the turn
     return total
 
 

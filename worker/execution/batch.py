@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -29,7 +29,10 @@ from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
 
 TRIES: Final = 3
-"""How often a batch starts again as a whole before it is halved."""
+"""How often a batch that others were in the way of starts again as a whole before it is halved."""
+
+SLOW_PARTS: Final = 8
+"""Into how many parts a batch is cut that took too long: each part may take as long again."""
 
 _log = structlog.get_logger()
 
@@ -51,8 +54,10 @@ def run(task: str, messages: Sequence[Message], given: Resources) -> Done:
     job = JOBS[task]
     attempts = read(job, messages)
     crash_point("after_read")
-    done = _persist(job, attempts, given)
-    give_back(job, done.attempts, given.hasty)
+    done = Done([], set())
+    for part in _persist(job, attempts, given, time.monotonic() + given.settings.batch_limit_s / 2):
+        give_back(job, part.attempts, given.hasty)
+        done = Done(done.attempts + part.attempts, done.shards | part.shards)
     return done
 
 
@@ -64,31 +69,51 @@ def park(message: Message, code: str, why: str, given: Resources) -> Done:
     job = JOBS.get(message.task) or Job(message.task, _nobody_knows_how, Command)
     (attempt,) = read(job, [message])
     attempt.ending = Ending.parked(code, why)
-    return _end_unrun(job, attempt, lambda _: Ending.parked(code, why), given)
+    return _end_unrun(job, [attempt], lambda _: Ending.parked(code, why), given)
 
 
 def _nobody_knows_how(_command: Command, _work: UnitOfWork) -> Result:
     raise AssertionError("a job without a body is parked, never run")
 
 
-def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done:
-    """Start again after a deadlock or the like: as a whole, then in halves, then one by one."""
-    problem: Exception | None = None
+def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources, until: float) -> Iterator[Done]:
+    """Yield the parts of a batch as they commit: all in one, or in ever smaller ones until it is known what fails.
+
+    What has not been tried by `until` (monotonic) is tried again later.
+    """
+    if time.monotonic() > until:
+        late = Unavailable("other jobs of its batch took too long")
+        yield _end_unrun(job, attempts, lambda attempt: judge(late, job, attempt), given)
+        return
+    tried = _try(job, attempts, given)
+    if isinstance(tried, Done):
+        yield tried
+    elif len(attempts) == 1:
+        yield _end_unrun(job, attempts, lambda attempt: judge(tried, job, attempt), given)
+    else:
+        slow = classify(tried) in {Trouble.SLOW, Trouble.SILENT}
+        for part in _cut(attempts, SLOW_PARTS if slow else 2):
+            yield from _persist(job, part, given, until)
+
+
+def _try(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done | Exception:
+    """Run a batch as a whole, again while others are in its way. Returns what it came to, or what stopped it."""
+    problem: Exception = Unavailable()
     for attempt_number in range(1, TRIES + 1):
         try:
             return _isolate(job, attempts, given)
-        except Exception as error:  # noqa: BLE001 - judged below, when it stands alone
+        except Exception as error:  # noqa: BLE001 - judged when it stands alone
             problem = _unless_away(error)
             _log.info("batch.again", task=job.name, jobs=len(attempts), error=type(error).__name__)
-            if classify(error) is not Trouble.BUSY:
-                break  # it would fail the same way: find out which job it is
-            time.sleep(backoff_s(attempt_number, first_s=0.05, cap_s=1))
-    if len(attempts) == 1:
-        cause = problem or Unavailable()
-        return _end_unrun(job, attempts[0], lambda attempt: judge(cause, job, attempt), given)
-    middle = len(attempts) // 2
-    first, second = (_persist(job, half, given) for half in (attempts[:middle], attempts[middle:]))
-    return Done(first.attempts + second.attempts, first.shards | second.shards)
+        if classify(problem) is not Trouble.BUSY:
+            break  # it would fail the same way: find out which job it is
+        time.sleep(backoff_s(attempt_number, first_s=0.05, cap_s=1))
+    return problem
+
+
+def _cut(attempts: Sequence[Attempt], parts: int) -> Iterator[Sequence[Attempt]]:
+    size = -(-len(attempts) // parts)
+    return (attempts[start : start + size] for start in range(0, len(attempts), size))
 
 
 def _unless_away(error: Exception) -> Exception:
@@ -98,17 +123,17 @@ def _unless_away(error: Exception) -> Exception:
 
 
 def _end_unrun(
-    job: Job[Any, Any], attempt: Attempt, verdict: Callable[[Attempt], Ending], given: Resources
+    job: Job[Any, Any], attempts: Sequence[Attempt], verdict: Callable[[Attempt], Ending], given: Resources
 ) -> Done:
-    """Record an ending for a job without running it, once the ledger has told what is known of it."""
+    """Record endings for jobs without running them, once the ledger has told what is known of each."""
 
     def perform(_job: object, _session: object, attempts: Sequence[Attempt], *_: object) -> None:
         for unrun in attempts:
             unrun.ending = verdict(unrun)
 
     try:
-        # It names no rows: what it would lock is of no use now, and naming them may be what fails.
-        return _once(replace(job, locks=no_locks, limit=None), [attempt.again()], given, perform)
+        # They name no rows: what they would lock is of no use now, and naming them may be what fails.
+        return _once(replace(job, locks=no_locks, limit=None), [each.again() for each in attempts], given, perform)
     except Exception as error:
         raise _unless_away(error) from error
 

@@ -137,11 +137,15 @@ class _Snapshot:
 
 
 def _columns(row: Any) -> Mapping[str, Any]:
-    return {name: row.__dict__.get(name) for name in inspect(type(row)).column_attrs.keys()}  # noqa: SIM118 - no dict
+    """The values that are loaded: what is not must not be taken for NULL."""
+    names = inspect(type(row)).column_attrs.keys()
+    return {name: row.__dict__[name] for name in names if name in row.__dict__}
 
 
 def _reaches_further(row: Any, values: Mapping[str, Any]) -> bool:
-    """Whether a body that has this row could have changed something else through it: a related row, a container."""
-    related = inspect(type(row)).relationships.keys()
+    """Whether a body that has this row could have changed something else through it.
+
+    A related row, what is in a container, a column that was not loaded.
+    """
     contains = any(isinstance(value, dict | list | set) for value in values.values())
-    return contains or any(name in row.__dict__ for name in related)
+    return contains or any(name in row.__dict__ for name in inspect(type(row)).attrs.keys() - values.keys())

@@ -1,6 +1,7 @@
 """Jobs in the ledger go to their queue when they are due: accepted through PostgreSQL, to be retried, replayed."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -54,10 +55,22 @@ def send_due(given: Resources) -> int:
 
 
 def message_of(row: Any) -> Message:
-    """The message that is kept in a row of the ledger, as it is sent again."""
-    headers = row.headers or {}
-    task_id = json.loads(headers["task_id"]) if "task_id" in headers else row.task_id
-    return Message(row.task, task_id, row.body, headers=headers)
+    """The message that is kept in a row of the ledger, as it is sent again.
+
+    Headers are free for whoever may call `trivet.accept`. What is not as it should be is left for the worker to
+    judge: one row that could not be sent would hold up all others.
+    """
+    headers = row.headers if isinstance(row.headers, dict) else {}
+    return Message(row.task, _task_id(headers, row.task_id), row.body, headers=headers)
+
+
+def _task_id(headers: Mapping[str, Any], printed: str) -> str:
+    """Its own task id, where that could not be kept as a text."""
+    try:
+        exact = json.loads(headers["task_id"])
+    except (KeyError, TypeError, ValueError):
+        return printed
+    return exact if isinstance(exact, str) else printed
 
 
 def _due(connection: Connection) -> list[Any]:

@@ -17,13 +17,16 @@ ERROR_MAX: Final = 4_000
 
 
 def judge(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
-    """Decide: a rejection ends the job; what is away is tried again; code that failed, up to its limit."""
+    """Decide: a rejection ends the job; what is away is tried again; code that failed, up to its limit.
+
+    Code that PostgreSQL has not heard of for too long has failed. A slow statement may be PostgreSQL's own trouble.
+    """
     match error:
         case Rejected():
             return Ending.rejected(error)
         case IntegrityError() if (refused := _refused(error, job)) is not None:
             return Ending.rejected(refused)
-        case _ if isinstance(error, Unavailable) or classify(error) is Trouble.BUSY:
+        case _ if isinstance(error, Unavailable) or classify(error) in {Trouble.BUSY, Trouble.SLOW}:
             return _try_again(error, attempt, cap_s=60, failed=False)
         case _:
             return _failed(error, job, attempt)

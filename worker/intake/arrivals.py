@@ -1,7 +1,7 @@
 """Arrivals: the messages in hand that wait for the pool, by task, and the suspects, which run alone."""
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,6 +52,12 @@ class Arrivals:
             self._alone.append(arrival)
         else:
             self._by_task.setdefault(arrival.message.task, deque()).append(arrival)
+
+    def put_back(self, batch: Sequence[Arrival]) -> None:
+        """Take a batch in again, before all others of its task."""
+        for arrival in reversed(batch):
+            waiting = self._alone if arrival.alone else self._by_task.setdefault(arrival.message.task, deque())
+            waiting.appendleft(arrival)
 
     def drop(self, tags: Collection[int]) -> None:
         """Forget those with these tags."""

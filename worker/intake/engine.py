@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+
 from worker.intake.pool_process import Report
 
 
@@ -26,6 +28,11 @@ class Timer(Protocol):
 
     def call_repeatedly(self, secs: float, fun: Callable[..., Any], args: Sequence[Any] = ()) -> Any:
         """Call again and again."""
+
+
+def is_death(failure: Any) -> bool:
+    """Whether a pool process ended, or was ended for its time limit; an error that it raised is none."""
+    return issubclass(failure.type, WorkerLostError | TimeLimitExceeded | Terminated)
 
 
 def dropped(result: Any) -> bool:

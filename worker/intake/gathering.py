@@ -8,7 +8,7 @@ import structlog
 
 from worker.crash_points import crash_point
 from worker.intake.arrivals import Arrival, Arrivals
-from worker.intake.engine import Pool, Timer, dropped
+from worker.intake.engine import Pool, Timer, dropped, is_death
 from worker.intake.pool_process import AWAY_AGAIN_S, Report, park_job, run_batch
 from worker.intake.task_events import TaskEvents
 from worker.intake.tending import Tending
@@ -35,8 +35,9 @@ class Holder(Protocol):
 class Gathering:
     """The arrivals of one node, by task, and the batches of them that are in the pool.
 
-    There is no linger: an arrival that finds a free pool process goes at once. Everything runs in the event
-    loop of the main process, so nothing here needs a lock.
+    There is no linger: an arrival that finds a free pool process goes at once. Everything runs in the main process,
+    nearly always in its event loop. Only while Celery shuts down another thread fires the timers, and then nothing
+    starts any more (see `undisturbed`).
     """
 
     def __init__(
@@ -55,11 +56,12 @@ class Gathering:
         self._timer = timer
         self._settings = settings
         self._waiting = Arrivals(settings.batch_max)
-        self._tending = Tending(pool, timer, settings.owed_max, self.flush)
+        self._tending = Tending(pool, timer, settings, self.flush)
         self._scheduled: dict[int, Arrival] = {}
         self._in_pool: list[tuple[Any, list[Arrival]]] = []
         self._closing = False
         self._cancelled = False
+        self._resting = False
 
     @property
     def in_hand(self) -> int:
@@ -121,7 +123,7 @@ class Gathering:
 
     def _may_start(self) -> bool:
         free = len(self._in_pool) < self._pool.num_processes
-        return free and not (self._tending.held_back or self._closing)
+        return free and not (self._tending.held_back or self._closing or self._resting)
 
     def _start(self, batch: list[Arrival]) -> bool:
         """Mark a batch as running and hand it to the pool; says whether another one may follow at once."""
@@ -155,7 +157,8 @@ class Gathering:
         self._events.started(batch)
 
     def recollect(self) -> None:
-        """Take back what the pool has dropped without a word."""
+        """Take back what the pool has dropped without a word; the timers of the old connection are gone too."""
+        self._resting = False
         for batch in [batch for result, batch in self._in_pool if dropped(result)]:
             self._back_from_pool(batch)
             self._holder.waiting_again([arrival.tag for arrival in batch], batch[0].deaths)
@@ -171,13 +174,27 @@ class Gathering:
         tags = [arrival.tag for arrival in batch]
         if report.outcomes is None:
             self._holder.waiting_again(tags, None)
-            self._again_later(batch)
+            if report.away:
+                self._rest(batch)
+            else:
+                self._again_later(batch)
             return
         crash_point("before_acknowledge")
         self._holder.done(tags)
         crash_point("after_acknowledge")
         self._events.ended(batch, report)
         self._tending.heed(report)
+        self.flush()
+
+    def _rest(self, batch: list[Arrival]) -> None:
+        """PostgreSQL is away: for a moment nothing starts, and what is in hand leaves no room for more."""
+        self._waiting.put_back(batch)
+        if not self._resting:
+            self._resting = True
+            self._timer.call_after(AWAY_AGAIN_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
         self.flush()
 
     def _again_later(self, batch: list[Arrival]) -> None:
@@ -193,10 +210,15 @@ class Gathering:
             self.add(arrival)
             self.flush()
 
-    def _died(self, batch: list[Arrival], failure: object) -> None:
+    def _died(self, batch: list[Arrival], failure: Any) -> None:
         """Run each job of a batch that killed its process alone; only a death while alone counts."""
         self._back_from_pool(batch)
         if self._cancelled:
+            return
+        if not is_death(failure):
+            _log.error("batch.failed", task=batch[0].message.task, jobs=len(batch), error=str(failure))
+            self._holder.waiting_again([arrival.tag for arrival in batch], None)
+            self._again_later(batch)
             return
         task, deaths = batch[0].message.task, 0 if batch[0].deaths is None else batch[0].deaths + 1
         _log.error("batch.died", task=task, jobs=len(batch), error=str(failure))

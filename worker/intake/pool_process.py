@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from worker.crash_points import crash_point
 from worker.delivery.node import Node
 from worker.delivery.outbox import SHARDS, Lane, count_owed
 from worker.delivery.turn import Turn, deliver
@@ -32,6 +33,9 @@ LOST_AGAIN_S: Final = 0.5
 AWAY_AGAIN_S: Final = 0.5
 """How long to leave PostgreSQL alone when it is away."""
 
+COUNT_EVERY_S: Final = 1.0
+"""How often a process counts what is owed, at most, while there is much."""
+
 _log = structlog.get_logger()
 
 
@@ -39,14 +43,16 @@ _log = structlog.get_logger()
 class Report:
     """What a pool process tells its main process.
 
-    `outcomes` are in the order of the messages; None says that PostgreSQL is away and nothing was counted. `codes`
-    say why those that did not succeed did not. No more goes back of each: a report must fit into a pipe that nobody
-    reads while the main process ends. `runtime_s` is how long the batch took, up to its commit.
+    `outcomes` are in the order of the messages; None says that nothing was counted: PostgreSQL is `away`, or our
+    own code failed, which is logged. `codes` say why those that did not succeed did not. No more goes back of each:
+    a report must fit into a pipe that nobody reads while the main process ends. `runtime_s` is how long the batch
+    took, up to its commit.
     `busy` says that something is still to be delivered: another node holds its shards, or there is much. `owed`
-    counts the outbox over all nodes when a store is away, is 0 when none is, and None when nobody looked.
+    counts the outbox over all nodes, up to one more than is allowed; None when nobody looked.
     """
 
     outcomes: Sequence[Outcome] | None = None
+    away: bool = False
     busy: bool = False
     owed: int | None = None
     codes: Sequence[str] = ()
@@ -63,6 +69,7 @@ class PoolProcess:
         self._sending = Sending(given, node)
         self._sending.start()
         self._looks_at = 0.0
+        self._counts_at = 0.0
 
     def run(self, task: str, messages: Sequence[Message]) -> Report:
         """Run a batch and deliver what it owes."""
@@ -79,7 +86,7 @@ class PoolProcess:
     def run_alone(self, task: str, message: Message) -> Ending | None:
         """Run one job and deliver what it owes; None, a little later, when PostgreSQL is away."""
         done = self._settle(lambda: batch.run(task, [message], self._given))
-        if done is None:
+        if isinstance(done, Report):
             time.sleep(AWAY_AGAIN_S)  # its message comes again at once
             return None
         self._deliver(done.shards)
@@ -88,25 +95,26 @@ class PoolProcess:
     def _report(self, work: Callable[[], batch.Done], tell: Callable[[Sequence[Attempt]], None]) -> Report:
         began = time.monotonic()
         done = self._settle(work)
-        if done is None:
-            return Report()
+        if isinstance(done, Report):
+            return done
         runtime_s = time.monotonic() - began
         turn = self._deliver(done.shards)
         tell(done.attempts)
         endings = [attempt.ended for attempt in done.attempts]
         outcomes, codes = [ending.outcome for ending in endings], list(map(code_of, endings))
-        return Report(outcomes, turn.unfinished, self._owed(turn), codes, runtime_s)
+        owed = self._count_owed() if self._is_much(turn) else None
+        return Report(outcomes, busy=turn.unfinished, owed=owed, codes=codes, runtime_s=runtime_s)
 
-    def _settle(self, work: Callable[[], batch.Done]) -> batch.Done | None:
+    def _settle(self, work: Callable[[], batch.Done]) -> batch.Done | Report:
         try:
             return work()
         except StoreUnavailable as error:
             _log.warning("store.away", error=str(error))
-            return None
+            return Report(away=True)
         except Exception:  # noqa: BLE001 - logged in full
             # Not a death of this process: nothing is counted, and the batch runs again.
             _log.exception("batch.failed")
-            return None
+            return Report()
 
     def tend(self) -> Report:
         """Look after what a crash or an absent store left behind."""
@@ -114,7 +122,8 @@ class PoolProcess:
         if self._node.nothing_owed():
             return Report(owed=0)
         turn = self._deliver(range(SHARDS))
-        return Report(busy=turn.unfinished, owed=self._owed(turn))
+        owed = self._count_owed() if self._is_much(turn) else 0
+        return Report(busy=turn.unfinished, owed=owed if turn.taken else None)
 
     def close(self) -> None:
         """Send nothing more, and close the clients."""
@@ -144,12 +153,17 @@ class PoolProcess:
         except (StoreUnavailable, SQLAlchemyError) as error:
             _log_unless_away("appending.failed", error)
 
-    def _owed(self, turn: Turn) -> int | None:
-        if not (turn.away or any(self._node.resting(lane) for lane in Lane)):
-            return 0 if turn.taken else None
+    def _is_much(self, turn: Turn) -> bool:
+        """Whether the outbox may be growing: a store is away, or slower than the jobs are."""
+        return turn.unfinished or bool(turn.away) or any(self._node.resting(lane) for lane in Lane)
+
+    def _count_owed(self) -> int | None:
+        if time.monotonic() < self._counts_at:
+            return None
+        self._counts_at = time.monotonic() + COUNT_EVERY_S
         try:
             with self._given.engine.begin() as connection:
-                return count_owed(connection)
+                return count_owed(connection, self._given.settings.owed_max + 1)
         except SQLAlchemyError:
             return None
 
@@ -175,6 +189,7 @@ _this: Final[list[PoolProcess]] = []
 
 def open_process(settings: Settings, node: Node, tasks: Mapping[str, Any]) -> None:
     """Open the clients of this pool process; `tasks` are the app's, by name."""
+    crash_point("before_open")
     _this.append(PoolProcess(Resources.open(settings), node, TaskSignals(tasks)))
 
 

@@ -7,6 +7,7 @@ import structlog
 
 from worker.intake.engine import Pool, Timer, dropped
 from worker.intake.pool_process import Report, tend
+from worker.settings import Settings
 
 TEND_EVERY_S: Final = 1.0
 BUSY_AGAIN_S: Final = 0.02
@@ -17,10 +18,10 @@ _log = structlog.get_logger()
 class Tending:
     """The tending of one node: at most one pool process does it at a time; `after` is called when it is done."""
 
-    def __init__(self, pool: Pool, timer: Timer, owed_max: int, after: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, timer: Timer, settings: Settings, after: Callable[[], None]) -> None:
         self._pool = pool
         self._timer = timer
-        self._owed_max = owed_max
+        self._settings = settings
         self._after = after
         self._result: Any = None
         self._running = False
@@ -33,7 +34,9 @@ class Tending:
         if self._running or self._closing:
             return
         self._running = True
-        self._result = self._pool.apply_async(tend, callback=self._tended, error_callback=self._failed)
+        self._result = self._pool.apply_async(
+            tend, callback=self._tended, error_callback=self._failed, timeout=self._settings.batch_limit_s
+        )
 
     def heed(self, report: Report) -> None:
         """Take in what a pool process reports of what is owed."""
@@ -41,7 +44,7 @@ class Tending:
             self._timer.call_after(BUSY_AGAIN_S, self.tend)
         if report.owed is None:
             return
-        held_back = report.owed > self._owed_max
+        held_back = report.owed > self._settings.owed_max
         if held_back != self.held_back:
             _log.warning("intake.paused" if held_back else "intake.resumed", owed=report.owed)
         self.held_back = held_back

@@ -16,7 +16,13 @@ class Trouble(StrEnum):
     """PostgreSQL cannot be reached or cannot write: wait for it, count nothing."""
 
     BUSY = "busy"
-    """Others were in the way, or it took too long: start the transaction again, with jitter."""
+    """Others were in the way: start the transaction again, with jitter."""
+
+    SLOW = "slow"
+    """It took too long, or somebody keeps a row for too long: what does not need it can go on."""
+
+    SILENT = "silent"
+    """Our own code was silent for too long inside the transaction, and its session has been ended."""
 
     OTHER = "other"
     """Neither: the statement or its data are wrong."""
@@ -36,12 +42,16 @@ _AWAY = {
 _BUSY = {
     "53200",  # out of memory or of locks: perhaps one job alone asks for too much
     "53400",  # a configured limit, like that of temporary files
-    "25P03",  # silent inside a transaction for too long; the session is gone too
-    "25P04",  # the transaction took too long
     "40001",  # serialization failure
     "40P01",  # deadlock
+}
+_SLOW = {
+    "25P04",  # the transaction took too long
     "55P03",  # a lock was not to be had in time
     "57014",  # cancelled: usually the statement timeout
+}
+_SILENT = {
+    "25P03",  # silent inside a transaction for too long
 }
 
 # When the reset of the connection overtakes the server's last words, libpq passes on a text without a code.
@@ -63,14 +73,15 @@ def classify(error: BaseException) -> Trouble:
         case psycopg.Error(sqlstate=str() as sqlstate):
             return _by_code(sqlstate)
         case psycopg.OperationalError():
-            return Trouble.BUSY if _FROZEN in str(error) else Trouble.AWAY
+            return Trouble.SILENT if _FROZEN in str(error) else Trouble.AWAY
         case _:
             return Trouble.OTHER
 
 
 def _by_code(sqlstate: str) -> Trouble:
-    if sqlstate in _BUSY:
-        return Trouble.BUSY
+    for codes, trouble in ((_BUSY, Trouble.BUSY), (_SLOW, Trouble.SLOW), (_SILENT, Trouble.SILENT)):
+        if sqlstate in codes:
+            return trouble
     if sqlstate in _AWAY or sqlstate.startswith(_AWAY_CLASSES):
         return Trouble.AWAY
     return Trouble.OTHER

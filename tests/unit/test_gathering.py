@@ -1,0 +1,163 @@
+"""What the main process does with a batch that comes back from the pool without an ending."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+
+from tests.fixtures.jobs import message
+from worker.errors import Outcome
+from worker.intake.arrivals import Arrival
+from worker.intake.gathering import Gathering
+from worker.intake.pool_process import Report, run_batch
+from worker.settings import Settings
+
+URLS = {"postgres_url": "postgresql://x", "mongo_url": "mongodb://x", "redis_url": "redis://x"}
+
+
+@dataclass
+class Pool:
+    """Keeps what it is given, with what it is to call."""
+
+    num_processes: int = 2
+    given: list[tuple[Sequence[Any], dict[str, Any]]] = field(default_factory=list)
+
+    def apply_async(self, target: Callable[..., Report], args: Sequence[Any] = (), **options: Any) -> object:
+        assert target is run_batch
+        self.given.append((args[1], options))
+        return object()
+
+    def terminate_job(self, pid: int) -> None:
+        raise AssertionError(pid)
+
+
+@dataclass
+class Timer:
+    """A clock that is moved by hand."""
+
+    due: list[tuple[Callable[..., Any], Sequence[Any]]] = field(default_factory=list)
+
+    def call_after(self, secs: float, fun: Callable[..., Any], args: Sequence[Any] = ()) -> None:
+        assert secs > 0
+        self.due.append((fun, args))
+
+    def call_repeatedly(self, secs: float, fun: Callable[..., Any], args: Sequence[Any] = ()) -> None:
+        raise AssertionError((secs, fun, args))
+
+    def pass_by(self) -> None:
+        due, self.due = self.due, []
+        for function, args in due:
+            function(*args)
+
+
+class Holder:
+    """Has nothing against anything."""
+
+    def __init__(self) -> None:
+        self.ended: list[int] = []
+
+    def starting(self, *_: Any) -> set[int]:
+        return set()
+
+    def done(self, tags: Any) -> None:
+        self.ended += tags
+
+    def waiting_again(self, *_: Any) -> None:
+        return
+
+
+class Events:
+    """Nobody watches."""
+
+    def started(self, *_: Any) -> None:
+        return
+
+    def ended(self, *_: Any) -> None:
+        return
+
+
+@dataclass
+class Scene:
+    """A gathering in a pool of two, with five arrivals of one task."""
+
+    pool: Pool = field(default_factory=Pool)
+    timer: Timer = field(default_factory=Timer)
+    holder: Holder = field(default_factory=Holder)
+
+    def __post_init__(self) -> None:
+        settings = Settings(_env_file=None, batch_max=5, **URLS)  # type: ignore[arg-type]  # secrets are made of text
+        events: Any = Events()
+        self.gathering = Gathering(self.holder, self.pool, self.timer, settings, events)
+        for tag in range(5):
+            self.gathering.add(Arrival(message("testing.answer", {"length": tag}), tag, "testing"))
+        self.gathering.flush()
+
+    def answer(self, report: Report) -> None:
+        self.pool.given[-1][1]["callback"](report)
+
+    def fail(self, error: Exception) -> None:
+        try:
+            raise error
+        except type(error):
+            self.pool.given[-1][1]["error_callback"](ExceptionInfo())
+
+    def batches(self) -> list[int]:
+        return [len(messages) for messages, _ in self.pool.given]
+
+
+def test_while_postgresql_is_away_a_batch_stays_in_one_piece_and_nothing_starts_before_the_pause_is_over() -> None:
+    scene = Scene()
+
+    scene.answer(Report(away=True))
+    scene.gathering.add(Arrival(message("other.task", {}), 9, "other"))
+    scene.gathering.flush()
+
+    assert scene.batches() == [5]
+    assert scene.gathering.in_hand == 6  # what waits leaves no room for more
+
+    scene.timer.pass_by()
+
+    assert sorted(scene.batches()) == [1, 5, 5]
+
+
+def test_a_batch_comes_back_before_what_arrived_after_it_and_in_its_order() -> None:
+    scene = Scene()
+    scene.gathering.add(Arrival(message("testing.answer", {"length": 99}), 99, "testing"))
+
+    scene.answer(Report(away=True))
+
+    assert [arrival.tag for arrival in scene.gathering.reserved()] == [0, 1, 2, 3, 4, 99]
+
+
+def test_what_ends_after_a_pause_is_acknowledged_once() -> None:
+    scene = Scene()
+    scene.answer(Report(away=True))
+    scene.timer.pass_by()
+
+    scene.answer(Report([Outcome.SUCCEEDED] * 5, codes=[""] * 5))
+
+    assert sorted(scene.holder.ended) == [0, 1, 2, 3, 4]
+    assert scene.gathering.in_hand == 0
+
+
+def test_an_error_that_a_pool_process_raised_is_no_death_and_makes_nobody_a_suspect() -> None:
+    scene = Scene()
+
+    scene.fail(IndexError("this process could not open its clients"))
+    scene.timer.pass_by()
+
+    assert scene.batches()[0] == 5
+    assert {arrival.deaths for arrival in [*scene.gathering.active(), *scene.gathering.reserved()]} == {None}
+
+
+@pytest.mark.parametrize("death", [WorkerLostError("killed"), TimeLimitExceeded(1)])
+def test_a_death_makes_all_that_ran_suspects_who_run_alone(death: Exception) -> None:
+    scene = Scene()
+
+    scene.fail(death)
+
+    assert scene.batches() == [5, 1, 1]
+    assert {arrival.deaths for arrival in [*scene.gathering.active(), *scene.gathering.reserved()]} == {0}

@@ -120,7 +120,7 @@ class UnitOfWork:
         self._effects.forget.append(key)
 
     def publish(self, channel: str, message: Mapping[str, Any]) -> None:
-        """Send a live message, as JSON, after the commit, to whoever listens then; after a crash it may come twice."""
+        """Send a live message, as JSON, after the commit, to whoever listens then; a crash may send it twice."""
         self._effects.publish.append((channel, orjson.dumps(message).decode()))
 
     def enqueue(self, command: Command, *, key: str | None = None) -> UUID:

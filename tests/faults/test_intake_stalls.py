@@ -29,12 +29,14 @@ def test_a_node_frozen_at_any_point_of_its_intake_costs_no_job_and_does_no_harm_
     armed: Armed, point: IntakePoint
 ) -> None:
     frozen = armed.strike(point, "stall")
+    names = armed.fleet.names()
     other = armed.start()
     other.wait_ready()
     began = time.monotonic()
     wait_for(armed.all_ended, 30, other.log)
     taken_over_s = time.monotonic() - began
 
+    wait_for(lambda: not names & armed.fleet.names(), TAKEN_OVER_S + SLACK_S)  # it has been swept
     thaw(frozen)
     if point in ENDING:
         assert frozen.process.wait(20) == 0

@@ -209,7 +209,7 @@ def test_a_node_that_is_told_to_end_under_load_hands_back_everything_at_once(ban
 
     send(bank, jobs)
     wait_for(lambda: ended(bank) > 100, 10)
-    exit_code = first.node.stop(20)
+    exit_code = first.node.stop()
     redis: Any = bank.run.given.redis
     left_over = left_in_redis(redis)
     done = ended(bank)
@@ -660,8 +660,8 @@ def test_a_plain_celery_app_controls_a_node(bank: Bank, start_node: StartNode, s
     node = start_node(servers, concurrency=1)
 
     with plain_app(servers) as app:
-        (pong,) = app.control.ping(timeout=2, limit=1)
-        stats = app.control.inspect(timeout=2, limit=1).stats()
+        (pong,) = app.control.ping(timeout=10, limit=1)
+        stats = app.control.inspect(timeout=10, limit=1).stats()
         app.control.pool_grow(1, reply=True, timeout=2)
         wait_for(lambda: len(node.pool_pids()) == 2, 5)
         run_soon(bank, deposit(account), 2)
@@ -671,7 +671,7 @@ def test_a_plain_celery_app_controls_a_node(bank: Bank, start_node: StartNode, s
         jobs = [deposit(account) for _ in range(2_000)]
         send(bank, jobs)
         app.control.shutdown()
-    exit_code = node.process.wait(20)
+    exit_code = node.process.wait(45)
     redis: Any = bank.run.given.redis
 
     assert list(pong.values()) == [{"ok": "pong"}]

@@ -1,4 +1,4 @@
-"""Secrets that come in files, as container platforms give them: `NAME_FILE` holds the path of what `NAME` would be."""
+"""Secrets that come in files, as containers are given them: `NAME_FILE` holds the path of what `NAME` would be."""
 
 import os
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ SUFFIX: Final = "_FILE"
 
 
 def read_secret_files(variables: Iterable[str]) -> dict[str, str]:
-    """The secrets, by variable, of those for which the environment names a file; a line break at its end is not kept.
+    """The secrets of those variables for which the environment names a file, without the line break at its end.
 
     Raises `WrongSettings`, which names each variable and file that is wrong, and never shows what a file holds.
     """

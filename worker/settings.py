@@ -37,9 +37,9 @@ class ProducerSettings(BaseSettings):
 class Settings(ProducerSettings):
     """All settings, from variables named `TRIVET_` + the field's name in capitals.
 
-    URLs hold passwords and therefore are secrets; they have no default. A secret may also come in a file, whose path
-    is in the variable with `_FILE` behind its name. Units stand in the names:
-    `_s` seconds, `_ms` milliseconds, `_d` days.
+    URLs hold passwords and therefore are secrets; they have no default. A secret may also come in a file: its
+    path is in the variable with `_FILE` behind its name. Units stand in the names: `_s` seconds,
+    `_ms` milliseconds, `_d` days.
     """
 
     postgres_url: Annotated[SecretStr, _url("postgresql")]

@@ -1,7 +1,7 @@
 """Makes a new MongoDB the replica set that Trivet needs, and its users; run again, it only sets their passwords.
 
-It must reach MongoDB by the loopback address: as long as there is no user, MongoDB lets in whoever comes that way. So
-in docker-compose.yml it shares the network of MongoDB's container.
+It must reach MongoDB by the loopback address: as long as there is no user, MongoDB lets in whoever comes that way.
+So in docker-compose.yml it shares the network of MongoDB's container.
 """  # noqa: INP001 - a program, not a part of a package
 
 import argparse

@@ -9,13 +9,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+import psycopg
 import pytest
 from celery import Celery
+from redbeat.schedulers import acquire_distributed_beat_lock, ensure_conf
 from redis import Redis
 
 from tasks import users
@@ -208,10 +211,10 @@ def flower(migrated: Deployed, node: WorkerNode, tmp_path: Path) -> Iterator[int
     port = choose()
     environment = migrated.urls(postgres="reader", mongo="reader", redis="flower").environment() | {
         "TRIVET_ENV": "production",
-        "TRIVET_FLOWER_USER": "flower",
-        "TRIVET_FLOWER_PASSWORD_FILE": str(migrated.secrets / "flower_password"),
+        "FLOWER_BASIC_AUTH": f"flower:{migrated.secret('flower_password')}",
     }
-    command = [sys.executable, "-c", TRIVET, "flower", f"--port={port}"]
+    options = ("--address=127.0.0.1", f"--port={port}")
+    command = [sys.executable, "-m", "celery", "-A", "worker.app", "flower", *options]
     with (
         (tmp_path / "flower.log").open("wb") as log,
         subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log) as process,
@@ -253,21 +256,23 @@ def test_flower_sees_workers_and_revokes_and_is_denied_nothing_that_it_needs(
     call(f"/api/task/revoke/{sent.id}", b"")
 
 
-def test_a_beat_leads_and_is_denied_nothing_that_it_needs(migrated: Deployed, tmp_path: Path) -> None:
-    environment = migrated.urls(postgres="beat", redis="beat").environment() | {"TRIVET_ENV": "production"}
-    log = tmp_path / "beat.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [sys.executable, "-c", TRIVET, "beat"], env=os.environ | environment, stdout=output, stderr=output
-        ) as process,
-    ):
-        try:
-            with migrated.redis("beat") as redis:
-                wait_for(lambda: redis.get("trivet:beat") or process.poll() is not None, 30, log)
-            process.terminate()
-            assert process.wait(30) == 0, log.read_text()
-        finally:
-            process.kill()
+def test_a_beat_takes_holds_and_gives_back_the_lock(migrated: Deployed) -> None:
+    app = Celery("beat", set_as_current=False)
+    app.conf.update(redbeat_redis_url=migrated.url("redis", "beat"), redbeat_redis_options={"socket_timeout": 5})
+    ensure_conf(app)
+    leader = SimpleNamespace(app=app, lock_key="trivet:beat", lock_timeout=25, max_interval=5, lock=None)
 
-    assert "store.away" not in log.read_text()
+    acquire_distributed_beat_lock(sender=SimpleNamespace(scheduler=leader))
+    lock: Any = leader.lock
+    held = (lock.extend(25), lock.owned())
+    lock.release()
+
+    assert held == (1, True)
+    assert not lock.owned()
+
+
+def test_a_beat_enqueues_through_postgresql(migrated: Deployed, node: WorkerNode) -> None:
+    with psycopg.connect(migrated.url("postgres", "beat")) as connection:
+        ((job,),) = connection.execute("SELECT trivet.enqueue('users.list', '{}')")
+
+    wait_for(lambda: "succeeded" in trivet(migrated, "jobs", "show", str(job), postgres="reader"), 60)

@@ -44,7 +44,7 @@ def main() -> None:
     print("the replica set and its users are there")  # noqa: T201 - for the log of the container
 
 
-def _connect(port: int, **credentials: str) -> Client:
+def _connect(port: int, **credentials: Any) -> Client:
     wait_ms = WAIT_S * 1_000
     return MongoClient(
         "127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=wait_ms, w="majority", **credentials
@@ -80,7 +80,7 @@ def _wait_for_primary(client: Client) -> None:
 
 
 def _put_user(root: Client, user: str, password: str, role: str) -> None:
-    wanted = {"pwd": password, "roles": [{"role": role, "db": DATABASE}]}
+    wanted: dict[str, Any] = {"pwd": password, "roles": [{"role": role, "db": DATABASE}]}
     try:
         root[DATABASE].command("createUser", user, **wanted)
     except OperationFailure as error:

@@ -55,7 +55,7 @@ def only(path: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a container: nothing of ours but where the programs are."""
     first = path or Path(sys.executable).parent
     kept = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_", "HOME"))}
-    return kept | {"PATH": f"{first}:{os.defpath}"} | environment
+    return {**kept, "PATH": f"{first}:{os.defpath}", **environment}
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,11 @@ def test_the_compose_file_is_one_by_the_schema() -> None:
 
 
 def test_the_schema_finds_what_is_wrong() -> None:
-    wrong = [{"read_onyl": True}, {"cap_drop": "ALL"}, {"depends_on": {"redis": {"condition": "healthy"}}}]
+    wrong: list[dict[str, Any]] = [
+        {"read_onyl": True},
+        {"cap_drop": "ALL"},
+        {"depends_on": {"redis": {"condition": "healthy"}}},
+    ]
 
     assert all(problems({"services": {"redis": {"image": "redis:8"} | each}}) for each in wrong)
 

@@ -52,10 +52,11 @@ def run(*command: str, folder: Path, path: Path | None = None, **environment: st
 
 
 def only(path: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a container: nothing of ours but where the programs are."""
+    """The environment without ours: how the machine reaches its registry stays, and where the programs are."""
     first = path or Path(sys.executable).parent
-    kept = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_", "HOME"))}
-    return {**kept, "PATH": f"{first}:{os.defpath}", **environment}
+    ours = ("TRIVET_", "PYTHON", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "PATH": f"{first}:{os.defpath}", "UV_PYTHON": sys.executable, **environment}
 
 
 @pytest.fixture(scope="module")

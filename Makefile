@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 READY  := $(VENV)/.ready
 ARGS   ?=
+# No address in the locks: each machine asks the registry that it knows.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --custom-compile-command "make lock"
 TESTS  ?= tests/unit tests/integration tests/acceptance tests/chaos
 
 .DEFAULT_GOAL := help
@@ -44,9 +47,9 @@ docs: $(READY) ## write the reference pages from the code
 audit: $(READY) ## look the locked packages up in the vulnerability database (needs the network)
 	@$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
 
-lock: $(READY) ## renew requirements.lock from pyproject.toml
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --custom-compile-command "make lock" --upgrade --extra embedded --extra dev pyproject.toml -o requirements.lock
+lock: $(READY) ## renew both lock files from pyproject.toml
+	@$(COMPILE) --upgrade --extra embedded --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 
 clean: ## stop the embedded servers and remove everything that was set up
 	@test ! -x $(BIN)/trivet || $(BIN)/trivet dev stop

@@ -1,14 +1,16 @@
 """The environment, read once: every setting of a process, validated and frozen."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import WrongSettings
+from worker.secret_files import SUFFIX, read_secret_files
 
 PREFIX = "TRIVET_"
 
@@ -35,8 +37,9 @@ class ProducerSettings(BaseSettings):
 class Settings(ProducerSettings):
     """All settings, from variables named `TRIVET_` + the field's name in capitals.
 
-    URLs hold passwords and therefore are secrets; they have no default. Units stand in the names:
-    `_s` seconds, `_ms` milliseconds, `_d` days.
+    URLs hold passwords and therefore are secrets; they have no default. A secret may also come in a file: its
+    path is in the variable with `_FILE` behind its name. Units stand in the names: `_s` seconds,
+    `_ms` milliseconds, `_d` days.
     """
 
     postgres_url: Annotated[SecretStr, _url("postgresql")]
@@ -106,7 +109,7 @@ Kind = TypeVar("Kind", bound=ProducerSettings)
 
 
 def read_settings(env_file: Path | None = Path(".env")) -> Settings:
-    """Read the environment, and in development the file `.env` below it.
+    """Read the environment, the files of secrets that it names, and in development the file `.env` below it.
 
     Raises `WrongSettings`, which names each variable that is missing or wrong, and never its value.
     """
@@ -116,10 +119,13 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
 def read_kind(kind: type[Kind], env_file: Path | None = Path(".env")) -> Kind:
     """Read only the settings of this kind, as `read_settings` does."""
     production = os.environ.get(f"{PREFIX}ENV") == "production"
+    secrets: dict[str, Any] = {
+        _field(name): value for name, value in read_secret_files(secret_variables(kind)).items()
+    }
     try:
-        settings = kind(_env_file=None if production else env_file)
+        settings = kind(_env_file=None if production else env_file, **secrets)
     except ValidationError as error:
-        raise WrongSettings("; ".join(map(_told, error.errors()))) from None
+        raise WrongSettings("; ".join(_told(problem, secrets) for problem in error.errors())) from None
     if settings.env == "production" and not production:
         raise WrongSettings(
             f"{PREFIX}ENV is production in {env_file}, which is for development: set the environment"
@@ -127,12 +133,24 @@ def read_kind(kind: type[Kind], env_file: Path | None = Path(".env")) -> Kind:
     return settings
 
 
-def _told(problem: ErrorDetails) -> str:
-    return _problem(".".join(str(part) for part in problem["loc"]), problem["msg"])
+def secret_variables(kind: type[ProducerSettings]) -> list[str]:
+    """The variables of this kind that hold a secret, and so may come in files."""
+    fields = kind.model_fields.items()
+    return [f"{PREFIX}{name.upper()}" for name, field in fields if field.annotation is SecretStr]
 
 
-def _problem(field: str, message: str) -> str:
-    name = f"{PREFIX}{field.upper()} " if field else ""
+def _field(variable: str) -> str:
+    return variable.removeprefix(PREFIX).lower()
+
+
+def _told(problem: ErrorDetails, from_files: Collection[str]) -> str:
+    field = ".".join(str(part) for part in problem["loc"])
+    return _problem(field, problem["msg"], SUFFIX if field in from_files else "")
+
+
+def _problem(field: str, message: str, suffix: str) -> str:
+    name = f"{PREFIX}{field.upper()}{suffix} " if field else ""
     if message == "Field required":
         return f"{name}is not set (see .env.example, or: eval $(trivet dev env))"
-    return f"{name}is wrong: {message.removeprefix('Value error, ')}"
+    content = "the file that it names " if suffix else ""
+    return f"{name}is wrong: {content}{message.removeprefix('Value error, ')}"

@@ -9,7 +9,8 @@ from pydantic.fields import FieldInfo
 
 from docs.pages.markdown import code, codes, said, table
 from worker.operations.embedded.programs import WHEELS
-from worker.settings import PREFIX, Settings
+from worker.secret_files import SUFFIX
+from worker.settings import PREFIX, Settings, secret_variables
 
 EXAMPLE: Final = Path(__file__).parents[2] / ".env.example"
 
@@ -22,6 +23,7 @@ def page() -> str:
         for name, field in ((f"{PREFIX}{key.upper()}", field) for key, field in Settings.model_fields.items())
     ]
     embedded = [f"TRIVET_EMBEDDED_{server.upper()}" for server in WHEELS]
+    files = [name + SUFFIX for name in secret_variables(Settings)]
     return "\n\n".join([
         "# Settings",
         said(Settings),
@@ -29,6 +31,10 @@ def page() -> str:
         "value is not shown. In development the file `.env` in the current folder is read too; the environment "
         "wins over it. In production it is not read. `.env.example` lists every setting with its default."),
         table(["variable", "takes", "default", "what for"], rows),
+        "## Secrets in files",
+        (f"{codes(files)} take the path of a file that holds the secret, one line, instead of the secret itself: "
+        "what the secrets of a container are. Either of the two may be set, not both. They are read from the "
+        "environment, not from `.env`."),
         "## Beside the settings",
         (f"{codes(embedded)} choose the program of an embedded server: `wheel` (the default: the one that was "
         "installed with the extra `embedded`) or `path` (the one on the `PATH`). "

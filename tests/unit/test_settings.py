@@ -1,13 +1,14 @@
 """Settings: a wrong one stops the start and is named, and none of them shows a secret."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from worker.errors import WrongSettings
-from worker.settings import Settings, read_settings
+from worker.settings import ProducerSettings, Settings, read_kind, read_settings
 
 URLS = {
     "TRIVET_POSTGRES_URL": "postgresql://trivet:canary-one@localhost/trivet",
@@ -176,3 +177,75 @@ def test_celery_gets_a_tls_url_with_verified_certificates(url: str, for_celery: 
     )
 
     assert settings.celery_url == for_celery
+
+
+@pytest.fixture
+def in_a_file(tmp_path: Path, environment: pytest.MonkeyPatch) -> Callable[[str, bytes], Path]:
+    """Give a secret in a file, instead of in the environment."""
+
+    def give(name: str, content: bytes) -> Path:
+        file = tmp_path / name.lower()
+        file.write_bytes(content)
+        environment.delenv(name, raising=False)
+        environment.setenv(f"{name}_FILE", str(file))
+        return file
+
+    return give
+
+
+@pytest.mark.parametrize("env", ["development", "production"])
+def test_every_secret_may_come_in_a_file(
+    env: str, in_a_file: Callable[[str, bytes], Path], environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("TRIVET_ENV", env)
+    environment.setenv("TRIVET_FLOWER_USER", "ada")
+    for name, secret in {**URLS, "TRIVET_FLOWER_PASSWORD": "canary four"}.items():
+        in_a_file(name, f"{secret}\n".encode())
+
+    settings = read_settings(None)
+
+    assert settings.postgres_url.get_secret_value() == URLS["TRIVET_POSTGRES_URL"]
+    assert settings.mongo_url.get_secret_value() == URLS["TRIVET_MONGO_URL"]
+    assert settings.redis_url.get_secret_value() == URLS["TRIVET_REDIS_URL"]
+    assert settings.flower_password.get_secret_value() == "canary four"
+    assert read_kind(ProducerSettings).redis_url.get_secret_value() == URLS["TRIVET_REDIS_URL"]
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"\xffcanary", b"redis://:canary@h\nredis://:canary@h", b"redis://canary\0", b"memory://canary"],
+)
+def test_a_wrong_file_stops_the_start_and_is_named_but_what_it_holds_is_not_shown(
+    content: bytes, in_a_file: Callable[[str, bytes], Path]
+) -> None:
+    in_a_file("TRIVET_REDIS_URL", content)
+
+    with pytest.raises(WrongSettings, match="TRIVET_REDIS_URL_FILE is wrong: ") as raised:
+        read_settings(None)
+
+    assert "canary" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_files_that_cannot_be_read_are_all_named(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    for name in ("TRIVET_REDIS_URL", "TRIVET_MONGO_URL"):
+        environment.delenv(name)
+    environment.setenv("TRIVET_REDIS_URL_FILE", str(tmp_path / "gone"))
+    environment.setenv("TRIVET_MONGO_URL_FILE", str(tmp_path))
+
+    with pytest.raises(WrongSettings) as raised:
+        read_settings(None)
+
+    assert f"TRIVET_REDIS_URL_FILE is wrong: {tmp_path}/gone cannot be read (No such file" in str(raised.value)
+    assert f"TRIVET_MONGO_URL_FILE is wrong: {tmp_path} cannot be read (Is a directory)" in str(raised.value)
+
+
+def test_a_secret_comes_from_one_place(
+    in_a_file: Callable[[str, bytes], Path], environment: pytest.MonkeyPatch
+) -> None:
+    in_a_file("TRIVET_REDIS_URL", b"redis://:canary@h")
+    environment.setenv("TRIVET_REDIS_URL", URLS["TRIVET_REDIS_URL"])
+
+    with pytest.raises(WrongSettings, match="TRIVET_REDIS_URL and TRIVET_REDIS_URL_FILE are both set"):
+        read_settings(None)

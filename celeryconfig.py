@@ -40,6 +40,7 @@ broker_transport_options = {
     "socket_connect_timeout": min(2, _silence_s),
     "socket_keepalive": True,
     "health_check_interval": _silence_s,
+    "global_keyprefix": _settings.queue_prefix,
 }
 
 # What a node gathers and runs is not among the requests that Celery would wait for, or cancel, at a shutdown.

@@ -8,6 +8,7 @@ import structlog
 from celery import Celery, signals
 
 from worker.delivery.node import Node
+from worker.errors import WrongSettings
 from worker.intake.control import show_gathered
 from worker.intake.node import IntakeNode
 from worker.intake.pool_process import close_process, open_process
@@ -54,10 +55,20 @@ def make_app() -> App:
         task_cls="worker.intake.task:SpecialTask",
     )
     app.settings = read_settings()
+    _refuse_another_prefix(app)
     for module in app.conf.imports:
         import_module(module)
     register_jobs(app)
     return app
+
+
+def _refuse_another_prefix(app: App) -> None:
+    ours, given = app.settings.queue_prefix, app.conf.broker_transport_options.get("global_keyprefix", "")
+    if given != ours:
+        raise WrongSettings(
+            f"Celery's global_keyprefix is {given!r}, and TRIVET_QUEUE_PREFIX is {ours!r}: set the latter only, or"
+            " jobs that are tried again go to a queue that nobody reads"
+        )
 
 
 app = make_app()

@@ -68,6 +68,7 @@ class Producer:
     def __init__(self, settings: ProducerSettings) -> None:
         self.redis = open_redis(settings, client_name="trivet-producer")
         self._queue_max = settings.queue_max
+        self._queue_prefix = settings.queue_prefix
         self._push = self.redis.register_script(_PUSH)
 
     def send(self, outgoing: Sequence[Outgoing]) -> int:
@@ -92,7 +93,9 @@ class Producer:
         try:
             self._reach()
             at_risk = len(elements)
-            pushed, said = self._push([queue], [self._queue_max, len(outgoing) - sent, *elements])
+            pushed, said = self._push(
+                [self._queue_prefix + queue], [self._queue_max, len(outgoing) - sent, *elements]
+            )
         except RedisError as error:
             uncertain = 0 if isinstance(error, ResponseError) else at_risk  # no answer: it may have been done
             raise NotEnqueued(f"Redis: {error}", outgoing, sent, uncertain) from error

@@ -31,6 +31,7 @@ class ProducerSettings(BaseSettings):
 
     redis_url: Annotated[SecretStr, _url("redis", "rediss")]
     queue_max: int = Field(1_000_000, ge=1)
+    queue_prefix: str = Field("", max_length=100, pattern=r"^[^\n]*$")
     env: Literal["development", "production"] = "development"
 
 

@@ -1,40 +1,65 @@
-"""Two systems on one Redis, each below its own `global_keyprefix`, as a `celeryconfig.py` sets it."""
+"""A system whose queues have a prefix, on a Redis where others use the same names."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
 from celery import Celery
 
+from tasks.accounts import deposit
 from tests.fixtures.jobs import Bank
 from tests.fixtures.nodes import StartNode, wait_for
+from tests.fixtures.sql import enqueue
 from worker.operations.embedded import Urls
 
-PREFIXES = ("one:", "other:")
+OURS, OTHER = "one:", "other:"
 
 
-def settings(prefix: str) -> dict[str, Any]:
-    return {"broker_transport_options": {"global_keyprefix": prefix}}
+def send(servers: Urls, prefix: str, task: str, payload: dict[str, Any]) -> None:
+    """Send a job as a plain Celery client does."""
+    with Celery(broker=servers.redis, set_as_current=False) as app:
+        app.conf.broker_transport_options = {"global_keyprefix": prefix}
+        app.send_task(task, kwargs=payload, queue=task.partition(".")[0])
 
 
-def test_two_prefixed_systems_on_one_redis_do_not_see_each_others_jobs(
-    bank: Bank, start_node: StartNode, servers: Urls
+@pytest.mark.usefixtures("producing")
+def test_every_way_into_the_queues_has_the_prefix_and_others_jobs_stay_where_they_are(
+    bank: Bank, start_node: StartNode, servers: Urls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    account = bank.open(0)
     redis: Any = bank.run.given.redis
+    account, owner = bank.open(0), bank.user()
     payload = {"account": str(account), "amount": 1}
-    sent = {}
+    monkeypatch.setenv("TRIVET_QUEUE_PREFIX", OURS)
+    node = start_node(servers, "--queues=accounts,testing")
+
+    for prefix in (OURS, OTHER, ""):
+        send(servers, prefix, "accounts.deposit", payload)
+    deposit.enqueue(account=account, amount=1)
+    with bank.run.given.engine.begin() as connection:
+        enqueue(connection, "accounts.deposit", payload)
+    send(servers, OURS, "testing.follow", {"owner_id": str(owner), "times": 1})  # it enqueues a job itself
+    send(servers, OURS, "testing.away", {"path": str(tmp_path / "tries"), "times": 1})  # it is tried twice
+
+    wait_for(lambda: bank.balance(account) == 3, 10, node.log)
+    wait_for(lambda: bank.value("SELECT count(*) FROM accounts WHERE owner_id = :id", id=owner) == 1, 10, node.log)
+    wait_for(
+        lambda: bank.rows("SELECT attempts FROM trivet.jobs WHERE task = 'testing.away'") == [(2,)], 20, node.log
+    )
+    assert (redis.llen("other:accounts"), redis.llen("accounts")) == (1, 1)
+    assert {key.partition(b"trivet:")[0] for key in redis.scan_iter("*trivet:nodes")} == {OURS.encode()}
+    assert node.stop() == 0
+
+
+def test_a_prefix_that_only_celery_knows_of_stops_the_start_and_names_the_setting(
+    start_node: StartNode, servers: Urls
+) -> None:
+    only_celery = {"broker_transport_options": {"global_keyprefix": OURS}}
 
     node = start_node(
-        servers, program="tests.fixtures.configured", TEST_CELERY_SETTINGS=json.dumps(settings(PREFIXES[0]))
+        servers, wait=False, program="tests.fixtures.configured", TEST_CELERY_SETTINGS=json.dumps(only_celery)
     )
-    for prefix in (*PREFIXES, ""):
-        app = Celery(broker=servers.redis, set_as_current=False)
-        app.conf.update(settings(prefix))
-        sent[prefix] = app.send_task("accounts.deposit", kwargs=payload, queue="accounts").id
-        app.close()
-    wait_for(lambda: bank.rows("SELECT FROM trivet.jobs WHERE task_id = :id", id=sent[PREFIXES[0]]), 10)
 
-    assert bank.balance(account) == 1
-    assert (redis.llen("other:accounts"), redis.llen("accounts")) == (1, 1)
-    assert {key.partition(b"trivet:")[0] for key in redis.scan_iter("*trivet:nodes")} == {b"one:"}
-    assert node.stop() == 0
+    assert node.process.wait(60) != 0
+    assert "set the latter only" in node.log.read_text()
+    assert "TRIVET_QUEUE_PREFIX" in node.log.read_text()

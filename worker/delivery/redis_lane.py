@@ -50,14 +50,16 @@ def read_meta(meta: bytes) -> tuple[Outcome, dict[str, Any]]:
     return Outcome(kept["result"]["exc_type"].lower()), kept["data"]
 
 
-def deliver(redis: Redis, rows: Sequence[Due]) -> dict[int, str]:
+def deliver(redis: Redis, rows: Sequence[Due], queue_prefix: str = "") -> dict[int, str]:
     """Carry out what these rows ask for, in one round trip. Returns the rows that failed by themselves, and why.
+
+    `queue_prefix` stands before the name of each queue.
 
     Raises `StoreUnavailable` when Redis is away or refuses writes: then any part may be done, and doing it
     again is harmless.
     """
     with redis_trouble(), redis.pipeline(transaction=False) as pipe:
-        owners = [row.id for row in rows for _ in _queue(pipe, row)]
+        owners = [row.id for row in rows for _ in _queue(pipe, row, queue_prefix)]
         replies = pipe.execute(raise_on_error=False)
         errors = {
             owner: reply for owner, reply in zip(owners, replies, strict=True) if isinstance(reply, RedisError)
@@ -68,7 +70,7 @@ def deliver(redis: Redis, rows: Sequence[Due]) -> dict[int, str]:
     return {owner: str(error) for owner, error in errors.items()}
 
 
-def _queue(pipe: Pipeline, row: Due) -> Iterator[object]:
+def _queue(pipe: Pipeline, row: Due, prefix: str) -> Iterator[object]:
     # Yields once for each command that it has queued.
     effects = orjson.loads(row.effects or "{}")
     for key in effects.get("forget", ()):
@@ -81,7 +83,7 @@ def _queue(pipe: Pipeline, row: Due) -> Iterator[object]:
     for channel, message in effects.get("publish", ()):
         yield pipe.publish(channel, message)
     for queue, envelope in effects.get("enqueue", ()):
-        yield pipe.lpush(queue, envelope)
+        yield pipe.lpush(prefix + queue, envelope)
 
 
 def _exception(outcome: Outcome, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _redis_lane(given: Resources, connection: Connection, held: Sequence[int], t
     due = [] if node.resting(Lane.REDIS) else read_due(connection, Lane.REDIS, held)
     if not due:
         return
-    wrong = redis_lane.deliver(given.redis, due)
+    wrong = redis_lane.deliver(given.redis, due, given.settings.queue_prefix)
     done = [row for row in due if row.id not in wrong]
     _settle(
         connection, held, due, done, {row: documents.Failure(error) for row, error in wrong.items()}, turn, node

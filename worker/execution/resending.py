@@ -44,7 +44,8 @@ def send_due(given: Resources) -> int:
         due = _due(connection)
         if not due:
             return 0
-        messages = [(queue_of(row.task), envelope(message_of(row))) for row in due]
+        prefix = given.settings.queue_prefix
+        messages = [(prefix + queue_of(row.task), envelope(message_of(row))) for row in due]
         numbers = push(given.redis, known.number, given.settings.queue_max, messages)
         crash_point("after_send")
         if numbers is not None:

@@ -68,7 +68,7 @@ def _queues() -> Iterator[Queues]:
     settings = read_settings()
     configure_logs(settings, role="queues")
     with redis_trouble(), open_redis(settings) as redis:
-        yield Queues(redis)
+        yield Queues(redis, settings.queue_prefix)
 
 
 def _waiting(overview: Overview) -> Table:

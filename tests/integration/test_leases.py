@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.leases import LEASE_S, Nodes, numbered, open_nodes, texts
 from worker.errors import WrongSettings
 from worker.intake.keys import Keys
-from worker.intake.lease_scripts import RESERVE_MAX
+from worker.intake.lease_scripts import RESERVE_BYTES, RESERVE_MAX
 from worker.intake.queues import Queues
 from worker.intake.sweeping import STRAYS_EVERY
 from worker.operations.embedded import Urls
@@ -311,3 +311,19 @@ def test_the_overview_tells_depths_nodes_and_marks(nodes: Nodes) -> None:
 def test_a_queue_name_with_a_line_break_is_refused() -> None:
     with pytest.raises(WrongSettings, match="line break"):
         Keys().queues(["a\nb"])
+
+
+def test_large_messages_are_reserved_a_few_at_a_time_and_all_of_them_in_the_end(nodes: Nodes) -> None:
+    node = nodes.node()
+    large = [f"{number:04d}{'x' * 300_000}" for number in range(200)]
+    for text in large:
+        nodes.push(text)
+
+    taken: list[str] = []
+    sizes = []
+    while (reserved := node.reserve(1_000)).more:
+        sizes.append(sum(len(message.raw) for message in reserved.messages))
+        taken += texts(reserved.messages)
+
+    assert [*taken, *texts(reserved.messages)] == large
+    assert max(sizes) <= RESERVE_BYTES + 50 * 300_004

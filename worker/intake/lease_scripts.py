@@ -17,6 +17,9 @@ CHUNK: Final = 500
 RESERVE_MAX: Final = 1_000
 """How many messages can be reserved at once."""
 
+RESERVE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes after which no more is reserved at once, but for what 50 messages have."""
+
 Argument = str | bytes | int
 
 
@@ -30,10 +33,10 @@ class LeaseScripts:
 
     def reserve(
         self, node: str, queues: Sequence[str], limit: int, first_tag: int, *, refresh: bool
-    ) -> list[tuple[str, bytes, int | None]] | None:
+    ) -> tuple[list[tuple[str, bytes, int | None]], bool] | None:
         """Take up to `limit` messages: queue, raw element and deaths of each, in the order of their tags.
 
-        None when the node's lease is gone.
+        And whether there may be more, that were too much to carry. None when the node's lease is gone.
         """
         keys = self._keys.queues(queues)
         self._line.watch([*keys, self._keys.paused])
@@ -41,10 +44,12 @@ class LeaseScripts:
             "reserve",
             [*keys, self._keys.paused],
             *(self._keys.lease(node), self._keys.held(node), self._keys.suspects, self._keys.prefix),
-            *(len(queues), limit, self._lease_ms, first_tag, int(refresh)),
+            *(len(queues), limit, self._lease_ms, first_tag, int(refresh), RESERVE_BYTES),
         )
         names = [*queues] * len(PRIORITIES)
-        return [(names[at - 1], raw, _count(deaths)) for at, raw, deaths in taken] if alive else None
+        if not alive:
+            return None
+        return [(names[at - 1], raw, _count(deaths)) for at, raw, deaths in taken], alive == 2
 
     def look_up(self, node: str, tags: Sequence[int]) -> list[tuple[int, str, bytes, int | None]]:
         """What is filed under these tags: tag, queue, raw element and deaths of each that is there."""

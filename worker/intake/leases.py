@@ -33,7 +33,7 @@ class Leased(NamedTuple):
 class Reserved:
     """What was taken; `lost`: nothing was, for the node's lease is gone.
 
-    `more`: as many as asked for, so there may be more, and no wake-up will tell.
+    `more`: as many as asked for, or as could be carried, so there may be more, and no wake-up will tell.
     """
 
     messages: list[Leased] = field(default_factory=list)
@@ -118,8 +118,9 @@ class Leases:
         self._in_doubt = False
         if taken is None:
             return Reserved(lost=True)
-        messages = [self._hold(Leased(tag, *rest)) for tag, rest in enumerate(taken, first)]
-        return Reserved(messages, more=len(messages) == limit)
+        found, too_much = taken
+        messages = [self._hold(Leased(tag, *rest)) for tag, rest in enumerate(found, first)]
+        return Reserved(messages, more=too_much or len(messages) == limit)
 
     def recover(self, limit: int | None = None) -> list[Leased]:
         """Messages that are filed under this node and that it does not know: their answer was lost."""

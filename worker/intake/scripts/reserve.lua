@@ -3,12 +3,14 @@
 -- KEYS: the lists of the queues, for each priority all queues in this turn's order; then the set of paused ones.
 --   Nothing else: Redis 6.2 and 7.0 watch for the caller every key that is named here, later ones what is read.
 -- ARGV: the node's lease, its held hash, the suspects, the global prefix, the number of queues, the limit,
---   the lease in ms, the first tag, and 1 when the lease is to be renewed even if there is nothing to do.
--- Returns {0} when the lease is lost, else {1, {index of the list, raw element, deaths or nil}, …} by rising tags.
+--   the lease in ms, the first tag, 1 when the lease is to be renewed even if there is nothing to do, and after how
+--   many bytes to stop.
+-- Returns {0} when the lease is lost, else {1, {index of the list, raw element, deaths or nil}, …} by rising tags;
+--   with 2 in front when it stopped for the bytes.
 
 local lease, held, suspects, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local width, limit, lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local tag, refresh = tonumber(ARGV[8]), ARGV[9] == '1'
+local tag, refresh, bytes = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
 local lists = #KEYS - 1
 
 local some = redis.call('EXISTS', unpack(KEYS, 1, lists)) > 0
@@ -43,10 +45,7 @@ end
 redis.call('HSET', held, tag, '')
 local first, taken = tag, {1}
 
-local function take(at, count)
-  if count < 1 then
-    return 0
-  end
+local function pop(at, count)
   -- pcall: somebody's key of another type must not keep the node from the other queues.
   local popped = redis.pcall('RPOP', KEYS[at], count)
   if not popped or popped.err then
@@ -58,9 +57,28 @@ local function take(at, count)
     table.insert(filed, KEYS[at] .. '\n' .. raw)
     table.insert(taken, {at, raw, false})
     tag = tag + 1
+    bytes = bytes - #raw
   end
   redis.call('HSET', held, unpack(filed))
   return #popped
+end
+
+-- In portions: how large a message is shows only once it has been popped.
+local function take(at, count)
+  local got = 0
+  while got < count do
+    if bytes <= 0 then
+      taken[1] = 2
+      break
+    end
+    local portion = math.min(count - got, 50)
+    local popped = pop(at, portion)
+    got = got + popped
+    if popped < portion then
+      break
+    end
+  end
+  return got
 end
 
 local function serve(most)

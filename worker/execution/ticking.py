@@ -1,5 +1,6 @@
 """One look at the schedule: take every tick that is due, and say when the next one is."""
 
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,6 +27,7 @@ def take_due(engine: Engine, entries: Iterable[Entry], retention: timedelta) -> 
     """
     with engine.connect() as connection:
         now, known = read_settled(connection)
+    looked_at = time.monotonic()
     wait_s = float("inf")
     for entry in entries:
         seen = known.get(entry.name)
@@ -33,8 +35,8 @@ def take_due(engine: Engine, entries: Iterable[Entry], retention: timedelta) -> 
         if settled_to is None or entry.schedule.due(settled_to, now).settled_to > settled_to:
             settled_to = _settle_alone(engine, entry, retention)
         next_s = (entry.schedule.when.after(settled_to) - now).total_seconds() if settled_to else FAILED_AGAIN_S
-        wait_s = min(wait_s, max(next_s, 0.0))
-    return wait_s
+        wait_s = min(wait_s, next_s)
+    return max(wait_s - (time.monotonic() - looked_at), 0.0)
 
 
 def _settle_alone(engine: Engine, entry: Entry, retention: timedelta) -> datetime | None:

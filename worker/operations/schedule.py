@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
 from celery.beat import Service
@@ -16,7 +16,6 @@ from celery.signals import beat_init
 from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
 from redis.exceptions import LockNotOwnedError, RedisError
 
-from worker.app import App
 from worker.errors import StoreUnavailable
 from worker.execution.job import JOBS
 from worker.execution.ticking import take_due
@@ -25,6 +24,9 @@ from worker.operations.health import AWAY
 from worker.operations.trouble import postgres_trouble
 from worker.stores.postgres import open_engine
 from worker.stores.redis_errors import redis_trouble
+
+if TYPE_CHECKING:
+    from worker.app import App  # reads the environment when it is imported
 
 LOCK: Final = "trivet:beat"
 """The key of the leader's lock in Redis, below the installation's `global_keyprefix`."""
@@ -46,7 +48,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no types
 
     lock: Any = None
 
-    def __init__(self, app: App, **given: Any) -> None:
+    def __init__(self, app: "App", **given: Any) -> None:
         prefix = app.conf.broker_transport_options.get("global_keyprefix", "")
         self._pause_s = FIRST_PAUSE_S
         super().__init__(app, lock_key=f"{prefix}{LOCK}", **given)
@@ -92,7 +94,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no types
         _log.info(LEADS, entries=len(self._entries))
 
 
-def run_beat(app: App) -> None:
+def run_beat(app: "App") -> None:
     """Lead, or stand by until the leader has gone, for as long as no signal asks for the end.
 
     A leader that has been deposed, because it was silent for too long or Redis lost its data, stands by again.

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import structlog
 from celery.beat import Service
 from celery.signals import beat_init
-from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
+from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock, get_redis
+from redis.backoff import NoBackoff
 from redis.exceptions import LockNotOwnedError, RedisError
+from redis.retry import Retry
 
 from worker.errors import StoreUnavailable
 from worker.execution.job import JOBS
@@ -56,6 +58,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no types
     def setup_schedule(self) -> None:
         """Read the declarations. RedBeat would keep entries in Redis: ours are nowhere but in the code."""
         settings = self.app.settings
+        get_redis(self.app).set_retry(Retry(NoBackoff(), 0))  # `tick` tries again; a silent Redis delays no end
         self._entries = read_entries(JOBS.values())
         self._retention = timedelta(days=settings.retention_d)
         self._engine = open_engine(settings, application_name="trivet-beat")

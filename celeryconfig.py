@@ -35,17 +35,25 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 # Heartbeats and remote control use the broker in the main process: whoever waits there keeps intake waiting.
 _silence_s = _settings.silence_s
-broker_transport_options = {
+_patience = {
     "socket_timeout": _silence_s,
     "socket_connect_timeout": min(2, _silence_s),
     "socket_keepalive": True,
     "health_check_interval": _silence_s,
     "global_keyprefix": _settings.queue_prefix,
 }
+broker_transport_options = dict(_patience)
 
 # What a node gathers and runs is not among the requests that Celery would wait for, or cancel, at a shutdown.
 worker_consumer = "worker.intake.consumer:Consumer"
 worker_enable_soft_shutdown_on_idle = True
+
+# Beat: the leader holds a lock in Redis, and tells it every 5 s; after 25 s of silence another one takes over.
+beat_scheduler = "worker.operations.schedule:Scheduler"
+beat_max_loop_interval = 5
+redbeat_lock_timeout = 25
+redbeat_redis_url = _redis
+redbeat_redis_options = dict(_patience)
 
 worker_hijack_root_logger = False
 worker_proc_alive_timeout = 10

@@ -11,7 +11,7 @@ from tasks.model import Base
 from worker.stores.schema import SCHEMA, metadata
 
 # The tables of the runtime stand beside the code that uses them.
-for module in ("delivery.outbox", "delivery.shards", "execution.ledger", "execution.sends"):
+for module in ("delivery.outbox", "delivery.shards", "execution.ledger", "execution.sends", "execution.ticks"):
     import_module(f"worker.{module}")
 for found in iter_modules(business.__path__):
     import_module(f"{business.__name__}.{found.name}")

@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.fixtures.nodes",
     "tests.fixtures.copies",
     "tests.fixtures.jobs",
+    "tests.fixtures.beats",
     "tests.fixtures.poor_redis",
     "tests.fixtures.command_line",
     "tests.fixtures.producing",

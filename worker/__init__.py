@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from worker.delivery.events import Event
     from worker.errors import Gap, InvalidPayload, NotFound, Rejected, Unavailable
     from worker.execution.command import Command, MinorUnits, Result
+    from worker.execution.crontab import Crontab
     from worker.execution.enqueued import Enqueued, Parked
     from worker.execution.enqueueing import Options
     from worker.execution.job import Job, Through, job
+    from worker.execution.schedules import CatchUp, Every, Schedule
     from worker.execution.unit_of_work import UnitOfWork
     from worker.producer import NotEnqueued, QueueFull
     from worker.stores.in_sets import insert_many, update_many
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
     from worker.subscriber import Subscriber
 
 __all__ = [
+    "CatchUp",
     "Command",
+    "Crontab",
     "Document",
     "Enqueued",
     "Event",
+    "Every",
     "Gap",
     "InvalidPayload",
     "Job",
@@ -37,6 +42,7 @@ __all__ = [
     "RateLimit",
     "Rejected",
     "Result",
+    "Schedule",
     "Subscriber",
     "Through",
     "Unavailable",
@@ -47,10 +53,13 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "CatchUp": "execution.schedules",
     "Command": "execution.command",
+    "Crontab": "execution.crontab",
     "Document": "delivery.effects",
     "Enqueued": "execution.enqueued",
     "Event": "delivery.events",
+    "Every": "execution.schedules",
     "Gap": "errors",
     "InvalidPayload": "errors",
     "MinorUnits": "execution.command",
@@ -62,6 +71,7 @@ _HOMES: Final = {
     "RateLimit": "stores.limits",
     "Rejected": "errors",
     "Result": "execution.command",
+    "Schedule": "execution.schedules",
     "Subscriber": "subscriber",
     "Unavailable": "errors",
     "UnitOfWork": "execution.unit_of_work",

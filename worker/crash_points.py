@@ -59,12 +59,16 @@ SendPoint = Literal["after_send"]
 PoolPoint = Literal["before_open"]
 """Where a pool process begins."""
 
-CrashPoint = IntakePoint | JobPoint | SendPoint | PoolPoint
+TickPoint = Literal["before_tick_commit", "after_tick_commit"]
+"""In beat."""
+
+CrashPoint = IntakePoint | JobPoint | SendPoint | PoolPoint | TickPoint
 
 INTAKE_POINTS: Final[tuple[IntakePoint, ...]] = get_args(IntakePoint)
 JOB_POINTS: Final[tuple[JobPoint, ...]] = get_args(JobPoint)
 SEND_POINTS: Final[tuple[SendPoint, ...]] = get_args(SendPoint)
 POOL_POINTS: Final[tuple[PoolPoint, ...]] = get_args(PoolPoint)
+TICK_POINTS: Final[tuple[TickPoint, ...]] = get_args(TickPoint)
 
 
 class CrashedOnPurpose(Exception):

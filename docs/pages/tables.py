@@ -16,6 +16,7 @@ from worker.delivery.effects import Document
 HOMES: Final = (
     "worker.execution.ledger",
     "worker.execution.sends",
+    "worker.execution.ticks",
     "worker.delivery.outbox",
     "worker.delivery.shards",
 )

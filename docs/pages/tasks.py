@@ -56,6 +56,7 @@ def _job(job: Job[Any, Any]) -> list[str]:
         ("not in its event", codes(job.private) if job.broadcast else "its whole result"),
         ("rejected with", codes(refusals(job))),
         *([("limit", limit(job.limit))] if job.limit else []),
+        *[("scheduled", f"{code(one.when)} (UTC)") for one in job.schedules],
         ("code", code(f"{job.body.__module__.replace('.', '/')}.py")),
     ]
     return [

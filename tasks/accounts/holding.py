@@ -13,7 +13,18 @@ from sqlalchemy import select
 
 from tasks.accounts.postings import Moved, entries_of, receipt_of, refuse_same, refuse_unlike
 from tasks.model import Account, Hold
-from worker import Command, InvalidPayload, MinorUnits, Rejected, Result, Through, UnitOfWork, job
+from worker import (
+    Command,
+    Every,
+    InvalidPayload,
+    MinorUnits,
+    Rejected,
+    Result,
+    Schedule,
+    Through,
+    UnitOfWork,
+    job,
+)
 
 EXPIRES_MAX_S: Final = 366 * 24 * 3600
 EXPIRE_MAX: Final = 1_000
@@ -166,7 +177,7 @@ def release(command: Release, work: UnitOfWork) -> Released:
     return Released(hold=held.id, source=source.id, amount=held.amount, source_available=source.available)
 
 
-@job("maintenance.expire_holds")
+@job("maintenance.expire_holds", schedule=Schedule(Every(60)))
 def expire_holds(_command: ExpireHolds, work: UnitOfWork) -> Expiring:
     """Send each expired hold to its release, under an id of its own: however often it is found, it is one job."""
     expired = select(Hold.id).where(Hold.resolved_at.is_(None), Hold.expires_at <= work.now)

@@ -164,6 +164,22 @@ def test_a_damage_is_named(demo: Demo, damage: Damage, named: list[str]) -> None
     assert [name for name in named if name not in found] == []
 
 
+def test_what_beat_enqueues_meanwhile_is_no_part_of_the_workload(demo: Demo) -> None:
+    stores, job = demo.stores, "maintenance.expire_holds"
+    before = read_books(stores)
+
+    with stores.postgres.transaction(force_rollback=True), events_kept(stores):
+        stores.postgres.execute(
+            "INSERT INTO trivet.jobs (id, task, task_id, state, deadline)"
+            " VALUES (gen_random_uuid(), %s, 'a tick', 'accepted', now())",
+            (job,),
+        )
+        stores.redis.xadd("events", {"event": json.dumps({"id": "1", "type": f"{job}.succeeded", "data": None})})
+        meanwhile, found = read_books(stores), demo.mismatches()
+
+    assert (meanwhile, found) == (before, [])
+
+
 @pytest.mark.parametrize(
     ("words", "then", "patience_s", "told"),
     [

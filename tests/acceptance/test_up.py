@@ -98,7 +98,8 @@ def test_a_killed_worker_is_started_again_and_sigterm_leaves_no_process(up: Up) 
     up.process.terminate()
 
     assert up.process.wait(60) == 0, up.said
-    assert len(family) > 8  # three servers with their guards, a worker with its pool, Flower
+    assert len(family) > 9  # three servers with their guards, a worker with its pool, beat, Flower
+    assert any(process.command[-1:] == ("beat",) for process in family)
     assert [process for process in family if processes.alive(process)] == []
     assert not any(server.up for server in embedded.status(up.folder))
     assert "worker   │ ended (-9); starts again in 1 s" in up.said

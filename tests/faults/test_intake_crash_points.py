@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.armed import Armed
 from tests.fixtures.jobs import Bank
 from tests.fixtures.nodes import StartNode, wait_for
-from worker.crash_points import INTAKE_POINTS, JOB_POINTS, POOL_POINTS, SEND_POINTS, IntakePoint
+from worker.crash_points import INTAKE_POINTS, JOB_POINTS, POOL_POINTS, SEND_POINTS, TICK_POINTS, IntakePoint
 from worker.operations.embedded import Urls
 
 WORKER = Path(__file__).parents[2] / "worker"
@@ -35,4 +35,4 @@ def test_every_declared_point_stands_in_the_code_once() -> None:
 
     named = re.findall(r'^ +crash_point\("(\w+)"\)$', source, re.MULTILINE)
 
-    assert sorted(named) == sorted(INTAKE_POINTS + JOB_POINTS + SEND_POINTS + POOL_POINTS)
+    assert sorted(named) == sorted(INTAKE_POINTS + JOB_POINTS + SEND_POINTS + POOL_POINTS + TICK_POINTS)

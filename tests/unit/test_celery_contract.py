@@ -14,6 +14,7 @@ from billiard.pool import ApplyResult, TimeoutHandler
 from celery import Celery, Task
 from celery.app.task import Context
 from celery.apps.worker import on_cold_shutdown
+from celery.beat import Service
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
 from celery.worker import WorkController, state
@@ -22,6 +23,7 @@ from celery.worker.control import Panel
 from celery.worker.request import Request, create_request_cls
 from celery.worker.strategy import default as celery_strategy
 from kombu.transport import redis, virtual
+from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
 from redis.connection import Connection
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
@@ -278,6 +280,21 @@ def test_every_task_can_be_made_from_a_class_of_ours() -> None:
 
     made = {name: task.Request for name, task in app.tasks.items()}
     assert set(made.values()) == {Ours.Request}, f"SpecialTask: Celery's own tasks are to be safe too: {made}"
+
+
+def test_redbeat_takes_its_lock_when_asked_and_celerys_beat_lets_its_loss_through() -> None:
+    takes = source(acquire_distributed_beat_lock)
+
+    for used in ("scheduler = sender.scheduler", "timeout=scheduler.lock_timeout", "scheduler.lock = lock"):
+        assert used in takes, "Scheduler takes the lock by itself, in its first tick: worker/operations/schedule.py"
+    assert parameters(RedBeatScheduler.__init__)[:3] == ["self", "app", "lock_key"]
+    assert "self.lock.release()" in source(RedBeatScheduler.close), "a beat that ends gives its lock away"
+    assert "self.lock.extend(" in source(RedBeatScheduler.tick), "ours replaces it, and does the same"
+    runs = source(Service.start)
+    assert "except (KeyboardInterrupt, SystemExit):" in runs, "run_beat ends by SystemExit"
+    assert runs.index("self.scheduler.tick()") < runs.index("finally:") < runs.index("self.sync()"), (
+        "whatever ends a beat, Scheduler.close is called; run_beat begins anew after LockNotOwnedError"
+    )
 
 
 def test_redis_py_hands_over_what_the_line_needs() -> None:

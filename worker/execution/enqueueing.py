@@ -74,7 +74,7 @@ def enqueue_one(
     job: Answers[R], command: Command | None, given: Mapping[str, Any], options: Options
 ) -> Enqueued[R]:
     """Send a command, or one that is made of these fields. Raises as `enqueue_all`, and `TypeError` for both."""
-    outgoing, _ = _compose_one(job, command, given, options)
+    outgoing, _ = compose_one(job, command, given, options)
     (sent,) = _send([outgoing])
     return sent
 
@@ -90,14 +90,18 @@ def enqueue_with(
 
     Raises as `enqueue_one` does for what is wrong with it, and `IdempotencyConflict`.
     """
-    outgoing, attempt = _compose_one(job, command, given, options)
+    outgoing, attempt = compose_one(job, command, given, options)
     accept(transaction, attempt, outgoing.eta)
     return outgoing
 
 
-def _compose_one(
+def compose_one(
     job: Answers[R], command: Command | None, given: Mapping[str, Any], options: Options
 ) -> tuple[Enqueued[R], Attempt]:
+    """Make a message of a command, or of these fields, and read it as a worker will.
+
+    Raises the rejection that a worker would answer it with, and `TypeError` for both.
+    """
     if command is not None and given:
         raise TypeError(f"{job.name} takes a command or its fields, not both: {', '.join(given)}")
     if command is None and (both := options.given.keys() & job.command.model_fields.keys()):

@@ -16,6 +16,7 @@ from worker.errors import Rejected
 from worker.execution.command import Command, Result
 from worker.execution.enqueued import Enqueued
 from worker.execution.enqueueing import Options, enqueue_all, enqueue_one, enqueue_with
+from worker.execution.schedules import Schedule
 from worker.execution.unit_of_work import UnitOfWork
 from worker.stores.limits import RateLimit
 
@@ -55,7 +56,7 @@ class Job(Generic[C, R]):
     `locks` names the rows that a command touches. `refuses` maps names of database constraints to rejections.
     `private` names fields of the result that are in no event, like `user.email`; a job that does not `broadcast`
     has nothing of its result in an event. `set_body`, if there is one, stands for `body`: see `batch`.
-    Over its `limit` a job is rejected before its body runs.
+    Over its `limit` a job is rejected before its body runs. `schedules` say when beat enqueues it by itself.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Job(Generic[C, R]):
     broadcast: bool = True
     failures_max: int = 5
     limit: RateLimit | None = None
+    schedules: Sequence[Schedule] = ()
     set_body: SetBody | None = None
 
     def batch(self, set_body: SetBody) -> SetBody:
@@ -186,7 +188,7 @@ JOBS: Final[dict[str, Job[Any, Any]]] = {}
 """Every job that has been declared, by its task's name."""
 
 
-def job(
+def job(  # noqa: PLR0913 - its arguments are the declaration: data, by name
     name: str,
     *,
     subject: str | None = None,
@@ -195,15 +197,27 @@ def job(
     private: Sequence[str] = (),
     broadcast: bool = True,
     limit: RateLimit | None = None,
+    schedule: Schedule | Sequence[Schedule] = (),
 ) -> Callable[[Callable[[C, UnitOfWork], R]], Job[C, R]]:
-    """Declare a job: `name` is its task, `<queue>.<verb>`; see `Job` for the rest.
+    """Declare a job: `name` is its task, `<queue>.<verb>`; see `Job` for the rest. `schedule` is one, or several.
 
     The command's class is read from the annotation of the body's first parameter.
     """
 
     def declare(body: Callable[[C, UnitOfWork], R]) -> Job[C, R]:
         command = next(iter(get_annotations(body, eval_str=True).values()))
-        declared = Job(name, body, command, subject, locks, refuses or {}, private, broadcast, limit=limit)
+        declared = Job(
+            name,
+            body,
+            command,
+            subject,
+            locks,
+            refuses or {},
+            private,
+            broadcast,
+            limit=limit,
+            schedules=(schedule,) if isinstance(schedule, Schedule) else tuple(schedule),
+        )
         if JOBS.setdefault(name, declared) is not declared:
             raise ValueError(f"two jobs are named {name}")
         command.task = name

@@ -38,6 +38,7 @@ def stack_programs(flower_port: int, settings: Settings) -> tuple[Program, ...]:
     options = (f"--address={LOCALHOST}", f"--port={flower_port}", "--logging=warning")
     return (
         Program("worker", trivet("worker")),
+        Program("beat", trivet("beat")),
         Program("flower", python("-m", "celery", "-A", "worker.app", "flower", *options), _flower_login(settings)),
     )
 

@@ -25,7 +25,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary alone, as one JSON object.")] = False,
     folder: Folder = embedded.FOLDER,
 ) -> None:
-    """Start the servers and a worker, enqueue a mixed workload, and check that everything adds up.
+    """Start the servers, a worker and beat, enqueue a mixed workload, and check that everything adds up.
 
     It works in databases of its own (trivet_demo, and number 15 in Redis), made fresh each time. Servers that
     run already are used and left running. Exits 1 when anything does not add up.

@@ -14,7 +14,7 @@ from worker.operations.embedded import Urls
 
 Folder = Annotated[Path, typer.Option(help="Where the data of the embedded servers lies.", show_default=True)]
 
-COLOURS = {"servers": "magenta", "migrate": "yellow", "worker": "cyan", "flower": "green"}
+COLOURS = {"servers": "magenta", "migrate": "yellow", "worker": "cyan", "beat": "blue", "flower": "green"}
 NAME_WIDTH = 8
 
 
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(*, folder: Folder = embedded.FOLDER) -> None:
-    """Run the embedded servers, a worker and Flower in the foreground, until Ctrl-C.
+    """Run the embedded servers, a worker, beat and Flower in the foreground, until Ctrl-C.
 
     Each line is shown under the name of its process, and what dies is started again. Servers that run already
     are used, and left running. A second Ctrl-C waits for nothing.
@@ -47,7 +47,7 @@ class Terminal:
 
     def say(self, name: str, line: str) -> None:
         """Show a line under the name of its process."""
-        prefix = Text(f"{name:<{NAME_WIDTH}} │ ", style=COLOURS.get(name, "blue"))
+        prefix = Text(f"{name:<{NAME_WIDTH}} │ ", style=COLOURS.get(name, "white"))
         with suppress(OSError):  # the terminal has gone, and a signal tells us to end
             self._console.print(prefix + Text.from_ansi(line))
 

@@ -1,14 +1,20 @@
-"""What the demo finds in the stores when all is quiet: read at once, to be checked as plain values."""
+"""What the demo finds in the stores when all is quiet: read at once, to be checked as plain values.
+
+What beat has enqueued meanwhile is no part of the workload, and is left out.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 
 from worker.operations.demo.stores import Stores
+
+SCHEDULED: Final = "maintenance."
+"""What the tasks of beat's jobs begin with."""
 
 Document = dict[str, Any]
 Event = dict[str, Any]
@@ -77,12 +83,17 @@ class Books:
         return {event["id"] for event in self.events}
 
 
+_OWED: Final = f"""
+    trivet.outbox LEFT JOIN trivet.jobs ON jobs.id = outbox.job_id WHERE coalesce(task, '') NOT LIKE '{SCHEDULED}%'
+"""
+
+
 def read_books(stores: Stores) -> Books:
     """Read everything."""
     return Books(
-        jobs={row.id: row for row in _rows(stores, JobRow, "trivet.jobs")},
+        jobs={row.id: row for row in _rows(stores, JobRow, "trivet.jobs") if not row.task.startswith(SCHEDULED)},
         refused=_count(stores, "trivet.job_conflicts"),
-        owed=_count(stores, "trivet.outbox"),
+        owed=_count(stores, _OWED),
         users={row.id: row for row in _rows(stores, UserRow, "users")},
         balances=dict(stores.postgres.execute("SELECT id, balance FROM accounts")),
         entries=_rows(stores, Entry, "ledger_entries"),
@@ -104,7 +115,8 @@ def _count(stores: Stores, table: str) -> int:
 
 def _events(stores: Stores) -> list[Event]:
     entries: Any = stores.redis.xrange("events")  # typed for every way of decoding
-    return [orjson.loads(fields[b"event"]) for _, fields in entries]
+    events = (orjson.loads(fields[b"event"]) for _, fields in entries)
+    return [event for event in events if not event["type"].startswith(SCHEDULED)]
 
 
 def _documents(stores: Stores, collection: str) -> dict[str, Document]:

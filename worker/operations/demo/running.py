@@ -30,7 +30,7 @@ HURRY_S: Final = 2.0
 def run_demo(jobs: int, seed: int, folder: Path, show: Show) -> Summary:
     """Run a workload on the servers of this folder, in databases made for it, and check what it came to.
 
-    Raises `DemoFailed` when there is nothing to sum up: the worker died, or stopped making progress.
+    Raises `DemoFailed` when there is nothing to sum up: a process died, or the worker stopped making progress.
     """
     began = time.monotonic()
     workload = plan_workload(jobs, seed)
@@ -38,21 +38,25 @@ def run_demo(jobs: int, seed: int, folder: Path, show: Show) -> Summary:
         with show.step("start PostgreSQL, MongoDB and Redis"):
             urls = opened.enter_context(fresh_databases(opened.enter_context(running_servers(folder))))
         with show.step("migrate a database for the demo"):
-            os.environ.update(_environment(urls, workload))  # for this process and for the worker
+            os.environ.update(_environment(urls, workload))  # for this process and those it starts
             _migrate()
-        books = _work(workload, urls, opened, folder / "demo-worker.log", show)
-        with show.step("stop the worker and the servers"):
+        books = _work(workload, urls, opened, folder, show)
+        with show.step("stop worker, beat and the servers"):
             opened.close()
     return Summary.of(seed, workload, books, time.monotonic() - began)
 
 
-def _work(workload: Workload, urls: Urls, opened: ExitStack, log: Path, show: Show) -> Books:
-    """Let a worker do the workload; returns what it left."""
+def _work(workload: Workload, urls: Urls, opened: ExitStack, folder: Path, show: Show) -> Books:
+    """Let a worker do the workload, with beat beside it; returns what it left."""
     stores = opened.enter_context(Stores.open(urls))
-    worker = opened.enter_context(_worker(log))
+    logs = {name: folder / f"demo-{name}.log" for name in ("worker", "beat")}
+    worker, beat = (opened.enter_context(_running(name, log)) for name, log in logs.items())
     with show.bar(len(workload.jobs)) as bar:
-        _send_phases(workload, urls, Watch(stores, workload, worker, log, bar.show), bar.name)
-    worker.ask_to_end()  # it does so while the books are read
+        _send_phases(workload, urls, Watch(stores, workload, worker, logs["worker"], bar.show), bar.name)
+    if (code := beat.exit_code) is not None:
+        raise DemoFailed(f"beat ended by itself, with exit code {code}; see {logs['beat']}")
+    for running in (worker, beat):  # they do so while the books are read
+        running.ask_to_end()
     with show.step("read and check what the stores hold"):
         return read_books(stores)
 
@@ -71,16 +75,16 @@ def _send_phases(workload: Workload, urls: Urls, watch: Watch, name: Callable[[s
 
 
 @contextmanager
-def _worker(log: Path) -> Iterator[Running]:
+def _running(name: str, log: Path) -> Iterator[Running]:
     with log.open("wb") as output:
-        worker = Program("worker", trivet("worker")).start(output)
+        running = Program(name, trivet(name)).start(output)
     try:
-        yield worker
+        yield running
     except BaseException:
-        worker.end(HURRY_S)  # what it has in hand is of no use any more
+        running.end(HURRY_S)  # what it has in hand is of no use any more
         raise
-    if not worker.end():
-        raise DemoFailed(f"the worker did not end within {GRACE_S:.0f} s of being told to; see {log}")
+    if not running.end():
+        raise DemoFailed(f"{name} did not end within {GRACE_S:.0f} s of being told to; see {log}")
 
 
 def _migrate() -> None:

@@ -88,10 +88,11 @@ class Watch:
 
 
 def look_at(stores: Stores, answers: Sequence[str]) -> Look:
-    """Count what there is now; `answers` are the task ids whose results were asked for."""
+    """Count what there is now, without beat's jobs; `answers` are the task ids whose results were asked for."""
     counts = stores.postgres.execute(
         """
-        SELECT (SELECT count(*) FROM trivet.jobs WHERE ended_at IS NOT NULL) AS ended,
+        SELECT (SELECT count(*) FROM trivet.jobs
+                WHERE ended_at IS NOT NULL AND task NOT LIKE 'maintenance.%') AS ended,
                (SELECT count(*) FROM trivet.job_conflicts) AS refused,
                (SELECT count(*) FROM trivet.outbox) AS owed
         """

@@ -118,8 +118,8 @@ class Leases:
         self._in_doubt = False
         if taken is None:
             return Reserved(lost=True)
-        found, too_much = taken
-        messages = [self._hold(Leased(tag, *rest)) for tag, rest in enumerate(found, first)]
+        popped, too_much = taken
+        messages = [self._hold(Leased(tag, *rest)) for tag, rest in enumerate(popped, first)]
         return Reserved(messages, more=too_much or len(messages) == limit)
 
     def recover(self, limit: int | None = None) -> list[Leased]:

@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.producing",
     "tests.fixtures.crashes",
     "tests.fixtures.other_redis",
+    "tests.fixtures.flower",
 ]
 
 # What went wrong is told by warnings; every query of every test is too much to read.

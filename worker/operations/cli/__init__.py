@@ -8,7 +8,10 @@ import typer
 
 from worker.errors import TrivetError
 
-COMMANDS = ("dev", "demo", "up", "worker", "migrate", "check", "enqueue", "jobs", "parked", "queues", "events")
+COMMANDS = (
+    *("dev", "demo", "up", "worker", "flower", "migrate", "check"),
+    *("enqueue", "jobs", "parked", "queues", "events"),
+)
 """The modules of this package; each registers itself on the `app` that it is given."""
 
 app = typer.Typer(

@@ -12,7 +12,7 @@ from celery import Celery, signature
 from tests.fixtures.jobs import Bank, message
 from tests.fixtures.load import mixed, send, settle
 from tests.fixtures.nodes import StartNode, wait_for
-from tests.fixtures.watching import Watcher, watching
+from tests.fixtures.watching import Watcher, switch_on, watching
 from worker.envelopes import envelope, queue_of
 from worker.messages import Message
 from worker.operations.embedded import Urls
@@ -34,12 +34,6 @@ def watcher(client: Celery, bank: Bank, start_node: StartNode, servers: Urls) ->
     start_node(servers, QUEUES, TRIVET_LEASE_S="15")
     with watching(client) as watcher:
         yield watcher
-
-
-def switch_on(client: Celery) -> None:
-    """Ask all workers for task events, as Flower does."""
-    (reply,) = client.control.enable_events(reply=True, timeout=10, limit=1)
-    assert list(reply.values()) == [{"ok": "task events enabled"}]
 
 
 def push(bank: Bank, *messages: Message) -> list[str]:

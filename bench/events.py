@@ -1,8 +1,8 @@
 """What task events cost a worker: `python -m bench.events [--jobs N] [--rounds N]`.
 
 Transfers a second of one node in three ways: without task events, with them while nobody listens, and with a
-`trivet flower` that listens on the same machine. Everything else is as in `bench.transfers`: the queue is full before
-the node starts, settings are durable, the figure is taken from the stream's times, and rounds alternate.
+`trivet flower` that listens on the same machine. Everything else is as in `bench.transfers`: the queue is full
+before the node starts, settings are durable, the figure is taken from the stream's times, and rounds alternate.
 """
 
 import argparse

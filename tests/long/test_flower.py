@@ -149,7 +149,7 @@ def test_flower_finds_redis_again_and_ends_while_it_is_away(
     with ExitStack() as running:
         assert trivet("migrate", **own_servers.urls.environment()).returncode == 0
         node = spawn_node(running, own_servers.urls, tmp_path, QUEUES, TRIVET_LEASE_S="15")
-        node.wait_ready(60)
+        node.wait_ready()
         flower = spawn_flower(running, own_servers.urls, tmp_path, environment=LOGIN)
 
         redis.kill()
@@ -160,7 +160,7 @@ def test_flower_finds_redis_again_and_ends_while_it_is_away(
             jobs.append(send(own_servers.urls, "users.list", {}))
             return "SUCCESS" in {state_of(flower, job) for job in jobs}
 
-        wait_for(seen, 60, flower.log)
+        wait_for(seen, 90, flower.log)
         redis.kill()
         flower.process.terminate()
 

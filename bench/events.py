@@ -2,12 +2,13 @@
 
 Transfers a second of one node in three ways: without task events, with them while nobody listens, and with a
 `trivet flower` that listens on the same machine. Everything else is as in `bench.transfers`: the queue is full
-before the node starts, settings are durable, the figure is taken from the stream's times, and rounds alternate.
+before the node starts, settings are durable, the rate is taken from the stream's times, and rounds alternate.
 """
 
 import argparse
 import json
 import logging
+import os
 import statistics
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import structlog
 from bench.transfers import POOL, check, fill, rate
 from tests.fixtures.flower import LOGIN, FlowerPage, spawn_flower
 from tests.fixtures.jobs import Bank, Runner, settings_for
-from tests.fixtures.nodes import spawn_node, wait_for
+from tests.fixtures.nodes import WorkerNode, spawn_node, wait_for
 from worker.operations.embedded import Options, Place, Stack
 from worker.operations.migrating import migrate
 from worker.stores.resources import Resources
@@ -31,14 +32,22 @@ WAYS: Final = ("off", "on", "flower")
 
 
 def measure(way: str, stack: Stack, bank: Bank, count: int, folder: Path) -> dict[str, float]:
-    """One run: transfers a second; with Flower also the share of tasks that it knows the end of."""
+    """One run: transfers a second, and the node's CPU milliseconds for each; what Flower knows the end of.
+
+    CPU time is counted from the first event on, so that it leaves the start out. It is what a busy machine distorts
+    least.
+    """
     fill(bank, count, TASK, "accounts")
+    redis: Any = bank.run.given.redis
     found = {}
     with ExitStack() as running:
         flower = _flower(running, stack, folder, count) if way == "flower" else None
         options = () if way == "off" else ("--task-events",)
         node = spawn_node(running, stack.urls, folder, *options, concurrency=POOL, TRIVET_LEASE_S="15")
+        wait_for(lambda: redis.xlen("events"), 120)
+        begun, used_s = redis.xlen("events"), cpu_s(node)
         found["rate"] = rate(bank, count)
+        found["cpu_ms"] = (cpu_s(node) - used_s) * 1000 / (count - begun)
         if flower is not None:
             time.sleep(2)
             ends = [task["state"] for task in flower.tasks().values()]
@@ -46,6 +55,14 @@ def measure(way: str, stack: Stack, bank: Bank, count: int, folder: Path) -> dic
         node.stop()
     check(bank, count)
     return found
+
+
+def cpu_s(node: WorkerNode) -> float:
+    """CPU seconds that the node's main process and its pool have used so far."""
+    fields = [
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in (node.pid, *node.pool_pids())
+    ]
+    return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def _flower(running: ExitStack, stack: Stack, folder: Path, count: int) -> FlowerPage:
@@ -64,8 +81,13 @@ def alternate(stack: Stack, jobs: int, rounds: int, folder: Path) -> dict[str, A
             for way in WAYS:
                 runs[way].append(measure(way, stack, bank, jobs, folder))
                 print(f"{way:>8}: {runs[way][-1]}", file=sys.stderr, flush=True)
-    medians = {way: statistics.median(run["rate"] for run in found) for way, found in runs.items()}
-    ratios = {way: round(median / medians["off"], 2) for way, median in medians.items()}
+    medians = {
+        figure: {way: statistics.median(run[figure] for run in found) for way, found in runs.items()}
+        for figure in ("rate", "cpu_ms")
+    }
+    ratios = {
+        figure: {way: round(median / of["off"], 2) for way, median in of.items()} for figure, of in medians.items()
+    }
     return {"runs": runs, "medians": medians, "ratios": ratios}
 
 

@@ -18,6 +18,7 @@ from worker.messages import Message
 from worker.operations.embedded import Urls
 
 QUEUES = "--queues=users,accounts,testing"
+ENDS = ("task-succeeded", "task-failed")
 STATES = {"succeeded": "SUCCESS", "rejected": "FAILURE", "parked": "FAILURE"}
 
 
@@ -72,7 +73,7 @@ def test_every_ended_job_shows_its_state_and_its_events_came_in_order(
         assert watcher.of(task_id) == ["task-received", "task-started", last]
     failed = {event["uuid"]: event["exception"] for event in watcher.events if event["type"] == "task-failed"}
     assert failed == {i: f"JobRejected({row.code!r})" for i, row in ledger.items() if row.state == "rejected"}
-    assert all(event["runtime"] > 0 for event in watcher.events if event["type"] == "task-succeeded")
+    assert all(event["runtime"] > 0 for event in watcher.events if event["type"] in ENDS)
 
 
 def test_a_batch_of_500_costs_few_publishes(bank: Bank, client: Celery, watcher: Watcher) -> None:
@@ -160,6 +161,7 @@ def test_each_way_to_end_has_its_own_event(bank: Bank, client: Celery, watcher: 
     }
     tasks = watcher.state.tasks
     assert tasks[unknown].exception == "JobParked('unknown_task')"
+    assert tasks[failing].exception is None  # of the try that failed
     assert (tasks[expired].expired, tasks[revoked].expired) == (True, False)
 
 

@@ -11,7 +11,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 TESTS  ?= tests/unit tests/integration tests/acceptance tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test faults fmt lint docs audit lock clean
+.PHONY: help demo up check test faults browser fmt lint docs audit lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choo
 
 faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off, and whole stacks: half an hour
 	@$(BIN)/pytest $(ARGS) tests/long tests/faults
+
+browser: $(READY) ## Flower in a real Chromium: needs Debian's packages chromium and chromium-driver
+	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/pytest $(ARGS) tests/browser
 
 check: $(READY) lint ## format, lint, types, layers, reference pages in step
 	@$(BIN)/mypy

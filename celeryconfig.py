@@ -1,8 +1,8 @@
 """Celery's configuration: plain data, read by the app in `worker.app`."""
 
-from worker.settings import read_settings
+from worker.settings import read_settings as _read_settings
 
-_settings = read_settings()
+_settings = _read_settings()
 _redis = _settings.celery_url
 
 _slices = ("users", "posts", "accounts", "documents", "sessions", "notifications")

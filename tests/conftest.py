@@ -15,6 +15,8 @@ pytest_plugins = [
     "tests.fixtures.crashes",
     "tests.fixtures.other_redis",
     "tests.fixtures.deployed",
+    "tests.fixtures.flower",
+    "tests.fixtures.chromium",
 ]
 
 # What went wrong is told by warnings; every query of every test is too much to read.

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import pytest
 import structlog
 
-from worker.operations.logs import configure_logs, redact
+from worker.operations.logs import configure_logs
+from worker.redaction import redact
 from worker.settings import Settings
 
 URLS = {

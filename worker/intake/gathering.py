@@ -72,6 +72,15 @@ class Gathering:
         """What is in the pool."""
         return [arrival for _, batch in self._in_pool for arrival in batch]
 
+    def pids(self) -> dict[str, int]:
+        """The pool processes of what is in the pool, by task id, as far as they have said that they run it."""
+        return {
+            arrival.message.task_id: pid
+            for result, batch in self._in_pool
+            for pid in result.worker_pids()
+            for arrival in batch
+        }
+
     def reserved(self) -> list[Arrival]:
         """What waits for the pool."""
         return self._waiting.all()

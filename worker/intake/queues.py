@@ -53,13 +53,14 @@ class Queues:
     def overview(self, queues: Sequence[str]) -> Overview:
         """How things stand with these queues and with all nodes."""
         return Overview(
-            depths=self._depths(queues),
+            depths=self.depths(queues),
             nodes=self._nodes(),
             paused=self.paused(),
             suspects=self._many(("hlen", self._keys.suspects))[0],
         )
 
-    def _depths(self, queues: Sequence[str]) -> dict[str, dict[int, int]]:
+    def depths(self, queues: Sequence[str]) -> dict[str, dict[int, int]]:
+        """How many messages wait in each of these queues, by priority."""
         lengths = iter(self._many(*(("llen", key) for key in self._keys.queues(queues))))
         steps = {step: {queue: next(lengths) for queue in queues} for step in PRIORITIES}
         return {queue: {step: steps[step][queue] for step in PRIORITIES} for queue in queues}

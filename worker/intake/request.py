@@ -9,6 +9,7 @@ from celery.worker import request, state
 
 from worker.execution.job import JOBS
 from worker.intake.specials import Specials
+from worker.intake.task_events import HIDDEN
 
 MESSAGE = "trivet_message"
 """The header under which a job's task finds its message as it came, undecoded."""
@@ -45,6 +46,10 @@ class Request(request.Request):  # type: ignore[misc]  # Celery has no types
         if self.id in state.revoked:
             self.request_dict[REVOKED] = True
         return False
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Tell whoever watches, as of a job in a batch: that there is a result, and not a letter of it."""
+        super().send_event(type, **fields | ({"result": HIDDEN} if "result" in fields else {}))
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A pool process has begun."""

@@ -114,7 +114,9 @@ def _text(given: object) -> str | None:
 
 def _endings(report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The type of each job's last event, and what it tells."""
-    succeeded = {"result": HIDDEN, "runtime": report.runtime_s}
+    # Whoever watches keeps what an earlier try has told, unless it is told anew.
+    succeeded = {"result": HIDDEN, "runtime": report.runtime_s, "exception": None}
+    unsuccessful = {"traceback": None, "runtime": report.runtime_s}
     for outcome, code in zip(report.outcomes or (), report.codes, strict=True):
         if outcome is Outcome.SUCCEEDED:
             yield "task-succeeded", succeeded
@@ -122,4 +124,4 @@ def _endings(report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield "task-revoked", {"terminated": False, "signum": None, "expired": code == "expired"}
         else:
             kind = "task-retried" if outcome is Outcome.RETRYING else "task-failed"
-            yield kind, {"exception": f"Job{outcome.capitalize()}({code!r})", "traceback": None}
+            yield kind, unsuccessful | {"exception": f"Job{outcome.capitalize()}({code!r})"}

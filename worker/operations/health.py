@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from worker.errors import WrongSettings
 from worker.operations.health_stores import Look, Severity, Store, Unmet, Unverified, stores
-from worker.operations.logs import redact
+from worker.redaction import redact
 from worker.settings import Settings
 
 AWAY = "store.away"

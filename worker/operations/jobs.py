@@ -15,8 +15,8 @@ from worker.delivery.outbox import Lane, outbox
 from worker.errors import Outcome
 from worker.execution.ledger import conflicts, jobs
 from worker.messages import derive_id
-from worker.operations.logs import redact
 from worker.operations.trouble import postgres_trouble
+from worker.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,8 @@ from structlog.processors import JSONRenderer, TimeStamper, add_log_level, forma
 from structlog.stdlib import ProcessorFormatter, add_logger_name
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from worker.redaction import HIDDEN, SECRET_FIELD, redact
 from worker.settings import Settings
-
-HIDDEN = "***"
 
 _LOGGER = "trivet"
 _QUIET = {
@@ -30,15 +29,12 @@ _QUIET = {
     "psycopg": logging.ERROR,  # warns of a pipeline that a refused statement aborted, which is our daily bread
     "pymongo": logging.WARNING,
     "celery.app.trace": logging.WARNING,
+    "tornado.access": logging.ERROR,  # warns of each request that a browser sends before it asks for the login
+    "tornado.general": logging.ERROR,  # warns of what was told to whoever asked
+    "flower": logging.WARNING,
+    "flower.inspector": logging.ERROR,  # warns whenever no worker answers, and before the first one does
 }
 
-_SECRET_NAME = r"password|passwd|secret|token|authorization"  # noqa: S105 - the names of secrets, not one
-_SECRET_FIELD = re.compile(_SECRET_NAME, re.IGNORECASE)
-_SECRETS_IN_TEXT = re.compile(
-    rf"""(?P<url>://[^\s:/@"']*:)[^\s/?\#"']+(?=@)        # scheme://user:PASSWORD@host
-       | (?P<name>(?:{_SECRET_NAME})[\\"']*\s*[=:]\s*[\\"']*(?:(?:bearer|basic)\s+)?)[^\s\\"'&,;)}}\]]+""",
-    re.IGNORECASE | re.VERBOSE,
-)
 _SHORTEST_SECRET = 8  # taking shorter ones out wherever they appear would garble words
 _PASSWORD = re.compile(r"://[^\s:/@]*:([^\s/?#]+)@")
 
@@ -63,11 +59,6 @@ def configure_logs(settings: Settings, **bound: object) -> None:
         logger_factory=lambda *_: logging.getLogger(_LOGGER),
         cache_logger_on_first_use=True,
     )
-
-
-def redact(text: str) -> str:
-    """Return `text` without passwords in URLs and without what follows the name of a secret."""
-    return _SECRETS_IN_TEXT.sub(lambda found: f"{found['url'] or found['name']}{HIDDEN}", text)
 
 
 def _formatter(settings: Settings, bound: Mapping[str, object]) -> ProcessorFormatter:
@@ -101,7 +92,7 @@ def _hide_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 def _hidden(key: object, value: object) -> object:
     """Return `value` as it may be shown under `key`, however deep a secret's name stands in it."""
-    if isinstance(key, str) and _SECRET_FIELD.search(key):
+    if isinstance(key, str) and SECRET_FIELD.search(key):
         return HIDDEN
     if isinstance(value, Mapping):
         return {inner: _hidden(inner, item) for inner, item in value.items()}

@@ -15,8 +15,8 @@ from worker.execution.ledger import jobs
 from worker.execution.resending import message_of
 from worker.messages import Message, read_payload
 from worker.operations.listing import named
-from worker.operations.logs import redact
 from worker.operations.trouble import postgres_trouble
+from worker.redaction import redact
 
 IS_PARKED: Final = and_(jobs.c.state == Outcome.PARKED, jobs.c.dropped_at.is_(None))
 IS_GIVEN_UP: Final = outbox.c.parked_at.is_not(None)

@@ -21,11 +21,6 @@ def trivet(*arguments: str) -> tuple[str, ...]:
     return str(Path(sys.executable).with_name("trivet")), *arguments
 
 
-def python(*arguments: str) -> tuple[str, ...]:
-    """The command line of this very Python."""
-    return sys.executable, *arguments
-
-
 @dataclass(frozen=True)
 class Program:
     """What to run: `environment` is added to this process' own."""

@@ -1,7 +1,7 @@
 """The whole stack in the foreground: the embedded servers, a migrated database, and every process of Trivet."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Final
 
 from worker.errors import TrivetError
 from worker.operations.embedded import EmbeddedError, Place, Server, Stack, Urls, ports
-from worker.operations.programs import Program, python, trivet
+from worker.operations.programs import Program, trivet
 from worker.operations.supervising import (
     KeptProgram,
     Pauses,
@@ -20,7 +20,6 @@ from worker.operations.supervising import (
     run_once,
     stop_signals,
 )
-from worker.settings import Settings, read_settings
 
 FLOWER_PORT: Final = 5555
 LOCALHOST: Final = "127.0.0.1"
@@ -33,13 +32,12 @@ class MigrationFailed(TrivetError):
     """The database could not be migrated; the lines above say why."""
 
 
-def stack_programs(flower_port: int, settings: Settings) -> tuple[Program, ...]:
+def stack_programs(flower_port: int) -> tuple[Program, ...]:
     """Every process of the stack."""
-    options = (f"--address={LOCALHOST}", f"--port={flower_port}", "--logging=warning")
     return (
         Program("worker", trivet("worker")),
         Program("beat", trivet("beat")),
-        Program("flower", python("-m", "celery", "-A", "worker.app", "flower", *options), _flower_login(settings)),
+        Program("flower", trivet("flower", f"--address={LOCALHOST}", f"--port={flower_port}")),
     )
 
 
@@ -73,11 +71,10 @@ def run_stack(folder: Path, say: Say, tell: Tell) -> None:
     """
     with stop_signals() as stopping, _servers(folder, say) as servers:
         os.environ.update(servers.stack.urls.environment())
-        settings = read_settings()
         _migrate(say, stopping)
         flower_port = FLOWER_PORT if ports.is_free(FLOWER_PORT) else ports.choose()
         tell(servers.stack.urls, f"http://{LOCALHOST}:{flower_port}")
-        programs = [KeptProgram(program, say) for program in stack_programs(flower_port, settings)]
+        programs = [KeptProgram(program, say) for program in stack_programs(flower_port)]
         try:
             keep([servers, *programs], stopping)
         finally:
@@ -99,9 +96,3 @@ def _migrate(say: Say, stopping: Stopping) -> None:
     program = Program("migrate", trivet("migrate"), {"TRIVET_LOG_LEVEL": "warning"})  # it says itself what it did
     if run_once(KeptProgram(program, say), stopping):
         raise MigrationFailed("the migration failed; the lines above say why")
-
-
-def _flower_login(settings: Settings) -> Mapping[str, str]:
-    # By the environment: a command line is there for everybody to read.
-    password = settings.flower_password.get_secret_value()
-    return {"FLOWER_BASIC_AUTH": f"{settings.flower_user}:{password}"} if settings.flower_user else {}

@@ -7,7 +7,7 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from worker.errors import StoreUnavailable, WrongSettings
-from worker.operations.logs import redact
+from worker.redaction import redact
 from worker.stores.postgres_errors import Trouble, classify
 
 

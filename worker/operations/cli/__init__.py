@@ -9,7 +9,7 @@ import typer
 from worker.errors import TrivetError
 
 COMMANDS = (
-    *("dev", "demo", "up", "worker", "beat", "migrate", "check"),
+    *("dev", "demo", "up", "worker", "beat", "flower", "migrate", "check"),
     *("enqueue", "jobs", "parked", "queues", "schedule", "events"),
 )
 """The modules of this package; each registers itself on the `app` that it is given."""

@@ -53,7 +53,7 @@ class Terminal:
 
     def tell(self, urls: Urls, flower: str) -> None:
         """Say where everything is, without passwords, and how to enqueue a job."""
-        from worker.operations.logs import redact  # noqa: PLC0415 - `--help` need not wait for it
+        from worker.redaction import redact  # noqa: PLC0415 - as above
 
         told = {"PostgreSQL": redact(urls.postgres), "MongoDB": urls.mongo, "Redis": urls.redis, "Flower": flower}
         table = "\n".join(f"  {name:<12}{url}" for name, url in told.items())

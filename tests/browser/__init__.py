@@ -1,0 +1,1 @@
+"""Flower's pages in a real browser: `make browser`."""

@@ -117,4 +117,6 @@ def _told(suspects: Sequence[Suspects], repairs: Repairs, *, versions_raised: bo
 
 
 def _differing(collection: str, key: Any, problem: str, *, repaired: bool) -> Differing:
-    return Differing(collection=collection, id=str(key)[:KEY_MAX], problem=problem, repaired=repaired)
+    # No store of JSON takes NUL.
+    shown = str(key)[:KEY_MAX].replace("\0", "\N{SYMBOL FOR NULL}")
+    return Differing(collection=collection, id=shown, problem=problem, repaired=repaired)

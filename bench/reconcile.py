@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from pymongo import WriteConcern
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
@@ -47,12 +48,14 @@ def fill(given: Resources, documents: int) -> None:
     """Rows by SQL, and their documents as the projections say."""
     with given.engine.connect() as connection:
         _rows(connection.execution_options(isolation_level="AUTOCOMMIT"), documents // 2)
+    quick = given.documents.with_options(write_concern=WriteConcern(w=1, j=False))
     with Session(given.engine) as session:
+        session.connection().exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         for projection in PROJECTIONS:
             for page in projection.pages(session):
                 marks = {"version": 1, "deleted": False}
                 copies = [{"_id": key, **content_of(content), **marks} for key, content in page.items()]
-                given.documents[projection.collection].insert_many(copies, ordered=False)
+                quick[projection.collection].insert_many(copies, ordered=False)
 
 
 def _rows(connection: Connection, half: int) -> None:

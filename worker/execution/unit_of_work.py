@@ -93,7 +93,7 @@ class UnitOfWork:
     @property
     def documents(self) -> Copies:
         """What MongoDB has of documents: to read, for a job that compares. Who reads through it may wait."""
-        return Copies(self.session.connection(), self._given.documents, self._given.settings.frozen_timeout_s / 2)
+        return Copies(self.session.connection(), self._given.documents, self._given.settings.frozen_timeout_s / 3)
 
     @property
     def past(self) -> Past:

@@ -258,6 +258,7 @@ def test_a_job_that_is_forgotten_while_it_is_sent_again_has_no_effect_without_a_
     old.run(again)
     endings: list[Any] = []
     with old.run.given.engine.begin() as other:
+        other.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         other.execute(text("DELETE FROM users"))
         other.execute(text("DELETE FROM trivet.jobs"))
         sent = threading.Thread(target=lambda: endings.extend(old.run(again)))

@@ -1,6 +1,5 @@
 """What the retention has passed is forgotten, and nothing else; what is gone stays gone."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -12,7 +11,6 @@ from sqlalchemy import text
 
 from tests.fixtures.copies import documents_read
 from tests.fixtures.jobs import Bank, Runner, message
-from tests.fixtures.nodes import wait_for
 from worker.delivery import documents
 from worker.delivery.effects import DocumentChange
 from worker.delivery.outbox import TURN_ROWS
@@ -251,26 +249,6 @@ def test_more_than_a_portion_is_pruned_by_jobs_that_follow_each_other(old: Bank)
     assert (first["jobs"], first["more"], second["jobs"], second["more"]) == (5_000, True, 1, False)
     assert len(queued) == 1
     assert TURN_ROWS < 5_000
-
-
-def test_a_job_that_is_forgotten_while_it_is_sent_again_has_no_effect_without_a_row_of_its_own(old: Bank) -> None:
-    again = message("users.create", {"name": "Ada", "email": "ada@example.org"}, uuid4())
-    old.run(again)
-    endings: list[Any] = []
-    with old.run.given.engine.begin() as other:
-        other.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        other.execute(text("DELETE FROM users"))
-        other.execute(text("DELETE FROM trivet.jobs"))
-        sent = threading.Thread(target=lambda: endings.extend(old.run(again)))
-        sent.start()
-        wait_for(lambda: bool(old.value("SELECT count(*) FROM pg_locks WHERE NOT granted")))
-    sent.join()
-
-    assert [str(ending.outcome) for ending in endings] == ["retrying"]
-    assert old.value("SELECT count(*) FROM users") == 0
-    (later,) = old.run(again)
-    assert later.outcome == "succeeded"
-    assert (old.value("SELECT count(*) FROM users"), len(known(old))) == (1, 1)
 
 
 def test_while_something_older_is_owed_nothing_younger_is_forgotten(old: Bank) -> None:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from worker.errors import Expired, IdempotencyConflict, Outcome, Unavailable
+from worker.errors import Expired, IdempotencyConflict, Outcome
 from worker.execution.attempt import Attempt, Ending, Known
 from worker.messages import HEADERS, Message, deadline, digest_of, encodable, printable, traceparent
 from worker.stores.schema import metadata
@@ -93,9 +93,6 @@ def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> dat
     first = {attempt.job_id: attempt for attempt in reversed(attempts)}
     claimed = _insert(connection, task, [first[job_id] for job_id in sorted(first)])
     known = _take(connection, [job_id for job_id in sorted(first) if job_id not in claimed])
-    if first.keys() - claimed - known.keys():
-        # It was there when it could not be inserted, and was pruned before it could be locked.
-        raise Unavailable("a job was just being forgotten: whoever sends it anew begins anew, a little later")
     standing: dict[UUID, Attempt] = {}
     for attempt in attempts:
         _decide(attempt, task, known.get(attempt.job_id), standing, now)

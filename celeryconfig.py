@@ -5,7 +5,7 @@ from worker.settings import read_settings as _read_settings
 _settings = _read_settings()
 _redis = _settings.celery_url
 
-_slices = ("users", "posts", "accounts", "documents", "sessions", "notifications")
+_slices = ("users", "posts", "accounts", "documents", "sessions", "notifications", "maintenance")
 imports = tuple(f"tasks.{name}" for name in _slices)
 
 broker_url = _redis

@@ -9,6 +9,7 @@ from pydantic import Field
 from sqlalchemy import delete, select
 
 from tasks.model import Post, User
+from tasks.model.projections import Projection, project
 from worker import Command, Document, Result, UnitOfWork
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
@@ -37,6 +38,17 @@ class PostDocument(Document, collection="posts", indexes=("author_id",)):
     def of(cls, post: Post) -> Self:
         """The post as it is now."""
         return cls(**_shown(cls.model_fields, post))
+
+
+project(
+    Projection(
+        collection=PostDocument.collection,
+        rows=select(Post),
+        key=Post.id,
+        guard=Post,
+        content=lambda row: PostDocument.of(row.Post),
+    )
+)
 
 
 class PostView(Result):

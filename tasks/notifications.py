@@ -6,10 +6,11 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tasks.model import User
 from tasks.model.notifications import COLLECTION, Notification
+from tasks.model.projections import Projection, project
 from worker import Command, Document, RateLimit, Result, UnitOfWork, job
 
 Kind = Annotated[str, Field(pattern="^[a-z][a-z0-9_.-]{0,63}$")]
@@ -29,6 +30,19 @@ class NotificationDocument(Document, collection=COLLECTION, indexes=("user_id",)
     def of(cls, row: Notification) -> Self:
         """The notification as it is now."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+project(
+    Projection(
+        collection=COLLECTION,
+        rows=select(Notification),
+        key=Notification.id,
+        guard=User,
+        guarded_by=Notification.user_id,
+        written=Notification,
+        content=lambda row: NotificationDocument.of(row.Notification),
+    )
+)
 
 
 class SendNotification(Command):

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from tasks.authorship import NewPost, PostView, remove_all, write_first
 from tasks.model import Account, User
 from tasks.model.notifications import remove_notifications
+from tasks.model.projections import Projection, project
 from tasks.model.sessions import remove_sessions
 from worker import Command, Document, NotFound, Rejected, Result, UnitOfWork, job
 
@@ -62,6 +63,17 @@ class UserDocument(Document, collection="users"):
     def of(cls, user: User) -> Self:
         """The user as it is now."""
         return cls(**_shown(user))
+
+
+project(
+    Projection(
+        collection=UserDocument.collection,
+        rows=select(User).where(User.deleted_at.is_(None)),
+        key=User.id,
+        guard=User,
+        content=lambda row: UserDocument.of(row.User),
+    )
+)
 
 
 class UserView(Result):

@@ -37,7 +37,7 @@ def page() -> str:
         "## MongoDB",
         ("Every document has an `_id` (text), a `version` (whole number) and `deleted`. A delete leaves a document "
         "with only these: a tombstone."),
-        table(["collection", "fields", "indexes", "what"], [*_collections(), _free_form()]),
+        table(["collection", "fields", "indexes", "what"], [*_collections(), _free_form(), _reports()]),
     ])  # fmt: skip
 
 
@@ -84,6 +84,11 @@ def _default(column: Column[object]) -> str:
 def _free_form() -> tuple[str, ...]:
     says = f"A free-form document in an allowed collection: {codes(sorted(COLLECTIONS))}."
     return code("documents.<collection>"), codes(["body", "revision"]), "–", says
+
+
+def _reports() -> tuple[str, ...]:
+    says = "What maintenance found on a day; the other fields are those of the task's result."
+    return code("reports"), codes(["name", "day", "made_at"]), "–", says
 
 
 def _collections() -> list[tuple[str, ...]]:

@@ -163,7 +163,7 @@ def capture(command: Capture, work: UnitOfWork) -> Captured:
         source_balance=source.balance,
         target_balance=target.balance,
     )
-    entries = entries_of(work, source.currency, source.id, target.id, amount)
+    entries = entries_of(work, source.currency, source, target, amount)
     return Moved(answer, (source, target), entries).write(work.session)
 
 

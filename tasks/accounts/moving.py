@@ -85,14 +85,14 @@ def transfer(command: Transfer, work: UnitOfWork) -> Transferred:
 def _deposit(command: Deposit, work: UnitOfWork) -> Moved[Deposited]:
     account = work.get(Account, command.account)
     account.deposit(command.amount)
-    entries = entries_of(work, account.currency, None, account.id, command.amount)
+    entries = entries_of(work, account.currency, None, account, command.amount)
     return Moved(Deposited(account=account.id, balance=account.balance), (account,), entries)
 
 
 def _withdraw(command: Withdraw, work: UnitOfWork) -> Moved[Withdrawn]:
     account = work.get(Account, command.account)
     account.withdraw(command.amount)
-    entries = entries_of(work, account.currency, account.id, None, command.amount)
+    entries = entries_of(work, account.currency, account, None, command.amount)
     return Moved(Withdrawn(account=account.id, balance=account.balance), (account,), entries)
 
 
@@ -102,7 +102,7 @@ def _transfer(command: Transfer, work: UnitOfWork) -> Moved[Transferred]:
     refuse_unlike(source, target)
     source.pay(target, command.amount)
     work.store(receipt_of(work, source, target, command.amount))
-    entries = entries_of(work, source.currency, source.id, target.id, command.amount)
+    entries = entries_of(work, source.currency, source, target, command.amount)
     answer = Transferred(transfer=work.job_id, source_balance=source.balance, target_balance=target.balance)
     return Moved(answer, (source, target), entries)
 

@@ -99,7 +99,7 @@ def open_account(command: Open, work: UnitOfWork) -> Opened:
     if command.opening_balance:
         account.deposit(command.opening_balance)
         work.session.flush()  # the entry refers to the account by its id alone, so the account goes first
-        enter(work.session, entries_of(work, account.currency, None, account.id, command.opening_balance))
+        enter(work.session, entries_of(work, account.currency, None, account, command.opening_balance))
     return Opened(account=AccountView.of(account))
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy.orm import Session
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
 
 from tasks.model import Account, LedgerEntry
+from tasks.model.projections import Projection, project
 from worker import Document, Rejected, Result, UnitOfWork, insert_many, update_many
 
 R = TypeVar("R", bound=Result)
@@ -45,6 +47,7 @@ class Entry(NamedTuple):
     account_id: UUID | None
     currency: str
     amount: int
+    balance: int | None
     entered_at: datetime
 
 
@@ -80,13 +83,15 @@ def write_all(session: Session, movements: Iterable[Moved[R]]) -> None:
 
 
 def entries_of(
-    work: UnitOfWork, currency: str, source: UUID | None, target: UUID | None, amount: int
+    work: UnitOfWork, currency: str, source: Account | None, target: Account | None, amount: int
 ) -> tuple[Entry, Entry]:
-    """Both legs: out of the source, into the target; None is the currency's system account."""
-    return (
-        Entry(work.job_id, source, currency, -amount, work.now),
-        Entry(work.job_id, target, currency, amount, work.now),
-    )
+    """Both legs: out of the source, into the target, once the money has moved; None is the system account."""
+    return _leg(work, currency, source, -amount), _leg(work, currency, target, amount)
+
+
+def _leg(work: UnitOfWork, currency: str, account: Account | None, amount: int) -> Entry:
+    key, balance = (None, None) if account is None else (account.id, account.balance)
+    return Entry(work.job_id, key, currency, amount, balance, work.now)
 
 
 def receipt_of(work: UnitOfWork, source: Account, target: Account, amount: int) -> Receipt:
@@ -113,3 +118,34 @@ def refuse_same(source: UUID, target: UUID) -> None:
     """Raise `SameAccount` if they are one."""
     if source == target:
         raise SameAccount("source and target are the same account", field="target")
+
+
+def _receipt_told(row: Any) -> Receipt | None:
+    """The receipt of a movement between two accounts; None for one from before balances were kept."""
+    if row.source_balance is None or row.target_balance is None:
+        return None
+    return Receipt(id=row.key, **{name: getattr(row, name) for name in Receipt.model_fields if name != "id"})
+
+
+_out, _in = LedgerEntry, aliased(LedgerEntry, name="received")
+_both = (_in.movement_id == _out.movement_id) & (_in.amount > 0) & _in.account_id.is_not(None)
+
+project(
+    Projection(
+        collection=Receipt.collection,
+        rows=select(
+            _out.account_id.label("source"),
+            _in.account_id.label("target"),
+            _in.amount.label("amount"),
+            _out.currency.label("currency"),
+            _out.balance.label("source_balance"),
+            _in.balance.label("target_balance"),
+            _out.entered_at.label("time"),
+        )
+        .join(_in, _both)
+        .where(_out.amount < 0, _out.account_id.is_not(None)),
+        key=_out.movement_id,
+        written=Account,  # whoever moves money between accounts changes both; the ledger itself cannot be locked
+        content=_receipt_told,
+    )
+)

@@ -2,10 +2,23 @@
 
 import json
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
-from tasks.documents.rules import Changes, Collection, Id, IfVersion, Object, merged, refuse_invalid, written
+from sqlalchemy import select
+
+from tasks.documents.rules import (
+    COLLECTIONS,
+    Changes,
+    Collection,
+    Id,
+    IfVersion,
+    Object,
+    merged,
+    refuse_invalid,
+    written,
+)
 from tasks.model.documents import Document
+from tasks.model.projections import Projection, project
 from worker import Command, Result, UnitOfWork, job
 
 
@@ -75,5 +88,28 @@ def changed(document: Document, command: OneDocument, body: Object | None, work:
     if body is None:
         work.remove_from(collection, command.id)
     else:
-        work.store_in(collection, command.id, {"body": body, "revision": document.version})
+        work.store_in(collection, command.id, _copy(document, body))
     return Written(collection=command.collection, id=command.id, version=document.version)
+
+
+def _copy(document: Document, body: Object) -> dict[str, Any]:
+    return {"body": body, "revision": document.version}
+
+
+def _copy_of(row: Any) -> dict[str, Any]:
+    return _copy(row.Document, json.loads(row.Document.body))
+
+
+for _collection in sorted(COLLECTIONS):
+    _there = Document.id.startswith(f"{_collection}/", autoescape=True)
+    project(
+        Projection(
+            collection=f"documents.{_collection}",
+            rows=select(Document).where(Document.body.is_not(None), _there),
+            key=Document.id,
+            prefix=f"{_collection}/",
+            guard=Document,
+            content=_copy_of,
+            gone=Document.body.is_(None),
+        )
+    )

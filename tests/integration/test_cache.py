@@ -263,7 +263,7 @@ def test_a_load_sees_what_was_committed_though_its_batch_has_loaded_the_row_befo
         return session.get_one(User, user).name
 
     with given.engine.begin() as connection, Session(connection) as session:
-        work = UnitOfWork(session, uuid4(), datetime.now(UTC), {}, Effects(), given.cache)
+        work = UnitOfWork(session, uuid4(), datetime.now(UTC), {}, Effects(), given)
         before = work.cached(KEY, name)
         with given.engine.begin() as other:
             other.execute(text("UPDATE users SET name = 'Countess'"))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from bson.errors import InvalidDocument
-from pymongo import ReplaceOne
+from pymongo import DeleteOne, ReplaceOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DocumentTooLarge, InvalidName, OperationFailure, PyMongoError
 
@@ -42,9 +42,15 @@ def write(database: Database[Any], changes: Iterable[tuple[Version, DocumentChan
     return _with_older(changes, wrong) if wrong else wrong
 
 
-def replacement(version: Version, change: DocumentChange) -> ReplaceOne[dict[str, Any]]:
-    """The operation for one change: a delete leaves a tombstone, so that a late store cannot bring it back."""
-    older = {"_id": change.key, "version": {"$lt": version}}
+def operation(version: Version, change: DocumentChange) -> ReplaceOne[dict[str, Any]] | DeleteOne:
+    """The operation for one change: a delete leaves a tombstone, so that a late store cannot bring it back.
+
+    A tombstone is swept by its own version, so that nothing which has been written since goes with it.
+    """
+    if change.sweep is not None:
+        return DeleteOne({"_id": change.key, "deleted": True, "version": {"$lte": change.sweep}})
+    # Not `$lt`: what somebody else put there may have no version at all, or one that is no number.
+    older = {"_id": change.key, "version": {"$not": {"$gte": version}}}
     marks = {"version": version, "deleted": change.content is None}
     return ReplaceOne(older, {**(change.content or {}), **marks}, upsert=True)
 
@@ -53,11 +59,12 @@ def _newest(
     changes: Iterable[tuple[Version, DocumentChange]],
 ) -> Mapping[str, list[tuple[Version, DocumentChange]]]:
     # Within one unordered bulk write two changes of a document would race, and the older one is of no use.
-    newest: dict[tuple[str, str], tuple[Version, DocumentChange]] = {}
+    # A sweep stands for no other change: it only ever takes a tombstone that is as old as it says.
+    newest: dict[tuple[str, Any, int | None], tuple[Version, DocumentChange]] = {}
     for version, change in sorted(changes, key=lambda pair: pair[0]):
-        newest[change.collection, change.key] = version, change
+        newest[change.collection, change.key, change.sweep] = version, change
     collections = defaultdict(list)
-    for (collection, _), pair in newest.items():
+    for (collection, _, _), pair in newest.items():
         collections[collection].append(pair)
     return collections
 
@@ -80,7 +87,7 @@ def _write_collection(
     again: bool = False,
 ) -> dict[Version, Failure]:
     try:
-        database[collection].bulk_write([replacement(*pair) for pair in changes], ordered=False)
+        database[collection].bulk_write([operation(*pair) for pair in changes], ordered=False)
     except BulkWriteError as error:
         return _judge(database, collection, changes, error, again=again)
     except (DocumentTooLarge, InvalidDocument, OverflowError) as error:

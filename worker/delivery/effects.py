@@ -43,17 +43,20 @@ class Document(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class DocumentChange:
-    """One document as it is after the job; without content it is gone and a tombstone stays."""
+    """One document as it is after the job; without content it is gone and a tombstone stays.
+
+    With `sweep` it is the tombstone that goes, if its version is no higher than that.
+    """
 
     collection: str
-    key: str
+    key: Any
     content: Mapping[str, Any] | None
+    sweep: int | None = None
 
     @classmethod
     def store(cls, document: Document) -> "DocumentChange":
         """The document takes this place, in full."""
-        content = _plain(document.model_dump(exclude={"id"}))
-        return cls(document.collection, str(document.id), content)
+        return cls(document.collection, str(document.id), content_of(document))
 
     @classmethod
     def remove(cls, kind: type[Document], key: UUID) -> "DocumentChange":
@@ -64,8 +67,9 @@ class DocumentChange:
         """As the outbox keeps it. Raises `InvalidPayload` for what MongoDB would refuse later."""
         if not COLLECTION.fullmatch(self.collection):
             raise InvalidPayload(f"{self.collection[:100]!r} cannot be the name of a collection")
+        kept = {"collection": self.collection, "key": self.key, "content": self.content}
         try:
-            raw = bson.encode({"collection": self.collection, "key": self.key, "content": self.content})
+            raw = bson.encode(kept if self.sweep is None else kept | {"sweep": self.sweep})
         except (InvalidDocument, OverflowError, UnicodeError) as error:
             raise InvalidPayload(f"{self.collection}/{self.key} cannot be a document: {error}") from error
         if len(raw) > DOCUMENT_MAX:
@@ -76,7 +80,7 @@ class DocumentChange:
     def from_bson(cls, raw: bytes) -> "DocumentChange":
         """As the outbox kept it."""
         kept = bson.decode(raw)
-        return cls(kept["collection"], kept["key"], kept["content"])
+        return cls(kept["collection"], kept["key"], kept["content"], kept.get("sweep"))
 
 
 @dataclass(slots=True)
@@ -100,6 +104,12 @@ class Effects:
             "enqueue": self.enqueue,
         }
         return {kind: owed for kind, owed in lane.items() if owed}
+
+
+def content_of(document: Document | Mapping[str, Any]) -> dict[str, Any]:
+    """What MongoDB keeps of a document, beside its id, its version and the mark of a tombstone."""
+    content = document.model_dump(exclude={"id"}) if isinstance(document, Document) else document
+    return {name: _plain(value) for name, value in content.items()}
 
 
 def milliseconds(moment: datetime) -> int:

@@ -157,7 +157,7 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
         runnable = limit(job, runnable, given.hasty)
         rows = lock(session, job, runnable)
         crash_point("after_lock")
-        perform(job, session, runnable, now, rows, given.cache)
+        perform(job, session, runnable, now, rows, given)
         crash_point("after_perform")
         _follow_earlier(attempts)
         standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.conflicts)]

@@ -23,13 +23,13 @@ from worker.execution.command import Result
 from worker.execution.job import Job
 from worker.execution.unit_of_work import LoadedRows, UnitOfWork
 from worker.execution.verdict import judge
-from worker.stores.cache import Cache
 from worker.stores.postgres_errors import Trouble, classify
+from worker.stores.resources import Resources
 
 SILENCE_S: Final = 0.3
 """How long the bodies of a batch may go on without a word to PostgreSQL: less than a third of any lease."""
 
-Perform = Callable[[Job[Any, Any], Session, Sequence[Attempt], datetime, LoadedRows, Cache], None]
+Perform = Callable[[Job[Any, Any], Session, Sequence[Attempt], datetime, LoadedRows, Resources], None]
 
 
 class CannotUndo(TrivetError):
@@ -42,10 +42,15 @@ def ways(job: Job[Any, Any]) -> Sequence[Perform]:
 
 
 def as_a_set(
-    job: Job[Any, Any], session: Session, attempts: Sequence[Attempt], now: datetime, rows: LoadedRows, cache: Cache
+    job: Job[Any, Any],
+    session: Session,
+    attempts: Sequence[Attempt],
+    now: datetime,
+    rows: LoadedRows,
+    given: Resources,
 ) -> None:
     """Run the set-based body over all commands. Raises `CannotUndo` when it fails."""
-    works = [UnitOfWork(session, attempt.job_id, now, rows, attempt.effects, cache) for attempt in attempts]
+    works = [UnitOfWork(session, attempt.job_id, now, rows, attempt.effects, given) for attempt in attempts]
     asked = [(attempt.command, work) for attempt, work in zip(attempts, works, strict=True)]
     try:
         answers = job.set_body(asked) if job.set_body and asked else ()
@@ -60,7 +65,12 @@ def as_a_set(
 
 
 def together(
-    job: Job[Any, Any], session: Session, attempts: Sequence[Attempt], now: datetime, rows: LoadedRows, cache: Cache
+    job: Job[Any, Any],
+    session: Session,
+    attempts: Sequence[Attempt],
+    now: datetime,
+    rows: LoadedRows,
+    given: Resources,
 ) -> None:
     """Run all bodies in order, then write all that they changed.
 
@@ -72,7 +82,7 @@ def together(
             # PostgreSQL ends a session that is silent inside a transaction: it takes it for a frozen one.
             session.connection().exec_driver_sql("SELECT 1")
             heard = time.monotonic()
-        work = UnitOfWork(session, attempt.job_id, now, rows, attempt.effects, cache)
+        work = UnitOfWork(session, attempt.job_id, now, rows, attempt.effects, given)
         before = _Snapshot(attempt, rows)
         try:
             _run(job, attempt, work)
@@ -84,7 +94,12 @@ def together(
 
 
 def one_by_one(
-    job: Job[Any, Any], session: Session, attempts: Sequence[Attempt], now: datetime, rows: LoadedRows, cache: Cache
+    job: Job[Any, Any],
+    session: Session,
+    attempts: Sequence[Attempt],
+    now: datetime,
+    rows: LoadedRows,
+    given: Resources,
 ) -> None:
     """Run each body within a savepoint of its own.
 
@@ -93,7 +108,7 @@ def one_by_one(
     for attempt in attempts:
         try:
             with session.begin_nested():
-                _run(job, attempt, UnitOfWork(session, attempt.job_id, now, rows, attempt.effects, cache))
+                _run(job, attempt, UnitOfWork(session, attempt.job_id, now, rows, attempt.effects, given))
         except Exception as error:
             if classify(error) is not Trouble.OTHER:
                 raise

@@ -9,12 +9,14 @@ import orjson
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from worker.delivery.copies import Copies
 from worker.delivery.effects import Document, DocumentChange, Effects, milliseconds
 from worker.envelopes import body_of, envelope, queue_of
 from worker.errors import NotFound
 from worker.execution.command import Command
+from worker.execution.past import Past
 from worker.messages import Message, canonical, derive_id
-from worker.stores.cache import Cache
+from worker.stores.resources import Resources
 
 Row = TypeVar("Row")
 
@@ -32,10 +34,10 @@ class UnitOfWork:
     `now` is the moment of the transaction on PostgreSQL's clock.
     """
 
-    __slots__ = ("_cache", "_effects", "_rows", "_session", "job_id", "now", "touched_session")
+    __slots__ = ("_effects", "_given", "_rows", "_session", "job_id", "now", "touched_session")
 
     def __init__(
-        self, session: Session, job_id: UUID, now: datetime, rows: LoadedRows, effects: Effects, cache: Cache
+        self, session: Session, job_id: UUID, now: datetime, rows: LoadedRows, effects: Effects, given: Resources
     ) -> None:
         self.job_id = job_id
         self.now = now
@@ -43,7 +45,7 @@ class UnitOfWork:
         self._session = session
         self._rows = rows
         self._effects = effects
-        self._cache = cache
+        self._given = given
 
     @property
     def session(self) -> Session:
@@ -78,7 +80,7 @@ class UnitOfWork:
         """
         if self._rows or self._session.info.get(_ASKED_FOR):
             return orjson.loads(orjson.dumps(self._read(load)))
-        return self._cache.get(key, lambda: self._read(load))
+        return self._given.cache.get(key, lambda: self._read(load))
 
     def _read(self, load: Callable[[Session], Any]) -> Any:
         try:
@@ -87,6 +89,16 @@ class UnitOfWork:
         except SQLAlchemyError:
             self.touched_session = True  # its transaction may be broken: not to be undone in memory
             raise
+
+    @property
+    def documents(self) -> Copies:
+        """What MongoDB has of documents: to read, for a job that compares. Who reads through it may wait."""
+        return Copies(self.session.connection(), self._given.documents, self._given.settings.frozen_timeout_s / 3)
+
+    @property
+    def past(self) -> Past:
+        """What the runtime itself keeps of jobs that have ended."""
+        return Past(self.session.connection(), self._given.settings, self.now)
 
     def store(self, document: Document) -> None:
         """Write this document to MongoDB after the commit, unless a newer version is there."""
@@ -100,9 +112,13 @@ class UnitOfWork:
         """Write a document after the commit, as `store` does; its collection and its id are known only now."""
         self._effects.documents.append(DocumentChange(collection, key, content).to_bson())
 
-    def remove_from(self, collection: str, key: str) -> None:
+    def remove_from(self, collection: str, key: Any) -> None:
         """Remove a document after the commit, as `remove` does; its collection and its id are known only now."""
         self._effects.documents.append(DocumentChange(collection, key, None).to_bson())
+
+    def sweep(self, collection: str, key: Any, up_to: int) -> None:
+        """Take a tombstone away after the commit, if its version is at most `up_to`: see `past.settled_version`."""
+        self._effects.documents.append(DocumentChange(collection, key, None, up_to).to_bson())
 
     def keep(self, key: str, value: Mapping[str, Any], *, until: datetime) -> None:
         """Keep a value in Redis after the commit, as JSON, unless a newer one is there or has been.

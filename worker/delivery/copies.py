@@ -1,0 +1,173 @@
+"""What MongoDB has of documents, for a job that compares: it is read here and never written."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+import bson
+import pymongo
+from bson import CodecOptions, ObjectId
+from bson.binary import UuidRepresentation
+from bson.codec_options import DatetimeConversion
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+from sqlalchemy import Connection
+
+from worker.delivery.effects import Document, content_of
+from worker.delivery.versions import owed_documents, raise_ids
+from worker.errors import Unavailable
+
+PAGE: Final = 2_000
+"""Documents that are listed at a time."""
+
+VERSION_MAX: Final = 2**53
+"""No version comes near it; one beyond it was written by somebody else, and no delivery replaces it."""
+
+Content = Document | Mapping[str, Any]
+T = TypeVar("T")
+
+# Whatever somebody put there must be readable: a date beyond the calendar, say.
+_CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True,
+    uuid_representation=UuidRepresentation.STANDARD,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+_LISTED: Final = {"version": 1, "deleted": 1, "fields": {"$size": {"$objectToArray": "$$ROOT"}}}
+
+
+class Listed(NamedTuple):
+    """One document by its key, as a listing shows it; `tombstone`: it is one, and nothing else is in it.
+
+    `ours`: the key is of a kind that a delivery can name.
+    """
+
+    key: Any
+    version: int
+    tombstone: bool
+    ours: bool
+
+
+class Difference(NamedTuple):
+    """A document that is not what it should be: `missing`, `altered` or `extra`.
+
+    `repairable`: a newer version will replace it. `size`: bytes that it should have.
+    """
+
+    key: Any
+    problem: str
+    repairable: bool
+    size: int
+
+
+class Copies:
+    """The documents of all collections. Raises `Unavailable` when MongoDB does not answer within `patience_s`.
+
+    Before each question PostgreSQL hears a word: it ends a transaction that is silent for longer than that.
+    """
+
+    def __init__(self, connection: Connection, database: Database[Any], patience_s: float) -> None:
+        self._connection = connection
+        self._database = database
+        self._patience_s = patience_s
+
+    def collections(self) -> list[str]:
+        """The names of all collections."""
+        return sorted(self._ask(self._database.list_collection_names))
+
+    def listed(self, collection: str) -> Iterator[list[Listed]]:
+        """Every document of a collection, page by page, by its key."""
+        after: dict[str, Any] | None = None
+        while page := self._page(collection, after):
+            yield [_listed(found) for found in page]
+            after = page[-1]
+
+    def differences(self, collection: str, wanted: Mapping[Any, Content | None]) -> list[Difference]:
+        """Which documents are not as they are wanted, by their keys; None: it is gone, or never was.
+
+        Apart from those that a delivery still owes. Read what is wanted first: only so is that complete.
+        Raises `Unavailable` too when so much is owed that nobody can say.
+        """
+        suspects = self._wrong(collection, wanted)
+        if not suspects:
+            return []
+        # What is not owed any more has been written: so what is owed is read first, and MongoDB once more.
+        owed = owed_documents(self._connection, collection, suspects)
+        still = self._wrong(collection, {key: wanted[key] for key in suspects})
+        return [wrong for key, (wrong, version) in still.items() if owed.get(key, 0) <= version]
+
+    def owed(self, collection: str, keys: Iterable[Any]) -> set[Any]:
+        """Those of these documents that a delivery still owes."""
+        return set(owed_documents(self._connection, collection, keys))
+
+    def outrun(self, version: int) -> bool:
+        """See to it that versions drawn from now on are above this one; says whether that had to be done.
+
+        They are not after a restore of PostgreSQL from an older dump: then writes would be taken for late ones.
+        """
+        return raise_ids(self._connection, version)
+
+    def _page(self, collection: str, after: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        # By bounds of the index, not by a condition: a condition passes over keys of another type.
+        found = self._of(collection).find({}, _LISTED).sort("_id").hint([("_id", 1)]).limit(PAGE + 1)
+        if after is not None:
+            found = found.min([("_id", after["_id"])])
+        page = self._ask(found.to_list)
+        return page[1:] if after is not None and page and page[0]["_id"] == after["_id"] else page
+
+    def _wrong(self, collection: str, wanted: Mapping[Any, Content | None]) -> dict[Any, tuple[Difference, float]]:
+        found = self._ask(self._of(collection).find({"_id": {"$in": list(wanted)}}).to_list)
+        there = {copy.pop("_id"): copy for copy in found}
+        judged = {key: _judge(key, there.get(key), content) for key, content in wanted.items()}
+        return {key: (wrong, _number(there.get(key))) for key, wrong in judged.items() if wrong is not None}
+
+    def _of(self, collection: str) -> Collection[dict[str, Any]]:
+        return self._database.get_collection(collection, codec_options=_CODEC)
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        self._connection.exec_driver_sql("SELECT 1")
+        try:
+            with pymongo.timeout(self._patience_s):
+                return question()
+        except PyMongoError as error:
+            raise Unavailable(f"MongoDB: {error}") from error
+
+
+def _listed(found: Mapping[str, Any]) -> Listed:
+    key, version = found["_id"], found.get("version")
+    bare = found.get("deleted") is True and found["fields"] == 3 and _is_version(version)
+    return Listed(
+        key, int(_number(found)) if _is_version(version) else 0, bare, isinstance(key, str | int | ObjectId)
+    )
+
+
+def _judge(key: Any, copy: Mapping[str, Any] | None, wanted: Content | None) -> Difference | None:
+    if wanted is None:
+        return None if copy is None else _judge_gone(key, copy)
+    content = bson.encode(content_of(wanted), codec_options=_CODEC)
+    if copy is None or copy.get("deleted") is True:
+        return Difference(key, "missing", _number(copy) < VERSION_MAX, len(content))
+    kept = {name: value for name, value in copy.items() if name not in {"version", "deleted"}}
+    marked = copy.get("deleted") is False and _is_version(copy.get("version"))
+    # Compared as they are stored: for Python, 1, 1.0 and True would be the same.
+    if marked and bson.encode(kept, codec_options=_CODEC) == content:
+        return None
+    return Difference(key, "altered", _number(copy) < VERSION_MAX, len(content))
+
+
+def _judge_gone(key: Any, copy: Mapping[str, Any]) -> Difference | None:
+    if copy.get("deleted") is not True:
+        return Difference(key, "extra", _number(copy) < VERSION_MAX, 0)
+    if len(copy) == 2 and _is_version(copy.get("version")):
+        return None
+    return Difference(key, "altered", _number(copy) < VERSION_MAX, 0)
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < VERSION_MAX
+
+
+def _number(copy: Mapping[str, Any] | None) -> float:
+    """The version as a delivery compares with it; 0 for what is none."""
+    value = None if copy is None else copy.get("version")
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0

@@ -14,6 +14,8 @@ class Command(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     task: ClassVar[str]
     """The task that takes it; set when its job is declared."""
+    payload_version: ClassVar[int] = 1
+    """The version of the payloads that it reads; set when its job is declared."""
 
 
 class Result(BaseModel):

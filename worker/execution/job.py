@@ -8,7 +8,7 @@ from inspect import get_annotations
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from worker.execution.command import Command, Result
 from worker.execution.enqueued import Enqueued
 from worker.execution.enqueueing import Options, enqueue_all, enqueue_one, enqueue_with
 from worker.execution.unit_of_work import UnitOfWork
+from worker.execution.upcasting import Upcaster, refuse_gaps
 from worker.stores.limits import RateLimit
 
 C = TypeVar("C", bound=Command)
@@ -56,6 +57,8 @@ class Job(Generic[C, R]):
     `private` names fields of the result that are in no event, like `user.email`; a job that does not `broadcast`
     has nothing of its result in an event. `set_body`, if there is one, stands for `body`: see `batch`.
     Over its `limit` a job is rejected before its body runs.
+    The command reads payloads of `version`; `upcast` leads to it from older ones.
+    `publishes` maps templates of channels to what the body sends there with `work.publish`, for the documentation.
     """
 
     name: str
@@ -69,6 +72,9 @@ class Job(Generic[C, R]):
     failures_max: int = 5
     limit: RateLimit | None = None
     set_body: SetBody | None = None
+    version: int = 1
+    upcast: Mapping[int, Upcaster] = field(default_factory=dict)
+    publishes: Mapping[str, type[BaseModel]] = field(default_factory=dict)
 
     def batch(self, set_body: SetBody) -> SetBody:
         """Declare a body over all commands of a batch, for a task that is hot: `@transfer.batch`.
@@ -186,7 +192,7 @@ JOBS: Final[dict[str, Job[Any, Any]]] = {}
 """Every job that has been declared, by its task's name."""
 
 
-def job(
+def job(  # noqa: PLR0913 - each is one fact about the job
     name: str,
     *,
     subject: str | None = None,
@@ -195,6 +201,9 @@ def job(
     private: Sequence[str] = (),
     broadcast: bool = True,
     limit: RateLimit | None = None,
+    version: int = 1,
+    upcast: Mapping[int, Upcaster] | None = None,
+    publishes: Mapping[str, type[BaseModel]] | None = None,
 ) -> Callable[[Callable[[C, UnitOfWork], R]], Job[C, R]]:
     """Declare a job: `name` is its task, `<queue>.<verb>`; see `Job` for the rest.
 
@@ -203,10 +212,24 @@ def job(
 
     def declare(body: Callable[[C, UnitOfWork], R]) -> Job[C, R]:
         command = next(iter(get_annotations(body, eval_str=True).values()))
-        declared = Job(name, body, command, subject, locks, refuses or {}, private, broadcast, limit=limit)
+        declared = Job(
+            name,
+            body,
+            command,
+            subject,
+            locks,
+            refuses or {},
+            private,
+            broadcast,
+            limit=limit,
+            version=version,
+            upcast=upcast or {},
+            publishes=publishes or {},
+        )
+        refuse_gaps(declared)
         if JOBS.setdefault(name, declared) is not declared:
             raise ValueError(f"two jobs are named {name}")
-        command.task = name
+        command.task, command.payload_version = name, version
         return declared
 
     return declare

@@ -13,7 +13,7 @@ from worker.delivery.effects import Document, DocumentChange, Effects, milliseco
 from worker.envelopes import body_of, envelope, queue_of
 from worker.errors import NotFound
 from worker.execution.command import Command
-from worker.messages import Message, canonical, derive_id
+from worker.messages import Message, canonical, derive_id, version_header
 from worker.stores.cache import Cache
 
 Row = TypeVar("Row")
@@ -130,6 +130,7 @@ class UnitOfWork:
         """
         payload = canonical(command.model_dump(mode="json", exclude_unset=True))
         following = derive_id(command.task, key or f"{self.job_id}/{len(self._effects.enqueue)}")
-        message = Message(command.task, str(following), body_of(payload))
+        headers = version_header(command.payload_version)
+        message = Message(command.task, str(following), body_of(payload), headers=headers)
         self._effects.enqueue.append((queue_of(command.task), envelope(message).decode()))
         return following

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MinorUnits = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
+MinorUnits = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1, examples=[1500])]
 """An amount of money as a count of the currency's minor unit (cents): a positive whole number."""
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
+from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -119,9 +120,10 @@ class UnitOfWork:
         """Drop a cached value after the commit."""
         self._effects.forget.append(key)
 
-    def publish(self, channel: str, message: Mapping[str, Any]) -> None:
+    def publish(self, channel: str, message: Mapping[str, Any] | BaseModel) -> None:
         """Send a live message, as JSON, after the commit: to whoever listens then, at most once."""
-        self._effects.publish.append((channel, orjson.dumps(message).decode()))
+        told = message.model_dump() if isinstance(message, BaseModel) else message
+        self._effects.publish.append((channel, orjson.dumps(told).decode()))
 
     def enqueue(self, command: Command, *, key: str | None = None) -> UUID:
         """Enqueue another job after the commit; returns its id, which is the same however often this body runs.

@@ -32,7 +32,8 @@ def payload_schema(address: str) -> Any:
 def listening(bank: Bank) -> Iterator[list[tuple[str, Any]]]:
     """Collects all that is published, by channel."""
     heard: list[tuple[str, Any]] = []
-    with bank.run.given.redis.pubsub(ignore_subscribe_messages=True) as live:
+    redis: Any = bank.run.given.redis  # untyped there
+    with redis.pubsub(ignore_subscribe_messages=True) as live:
         live.psubscribe("events:*", "notifications:*")
         live.get_message(timeout=1)
         yield heard

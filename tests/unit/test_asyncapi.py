@@ -44,8 +44,9 @@ def test_the_document_is_valid_by_the_official_schema_of_asyncapi() -> None:
 def test_a_document_that_is_wrong_is_not_valid() -> None:
     official = Draft7Validator(OFFICIAL, format_checker=FORMATS)
 
-    for spoiled in ({"asyncapi": "2.6.0"}, {"channels": {"a": {"messages": 5}}}, {"operations": {"a": {}}}):
-        assert not official.is_valid(DOCUMENT | spoiled)
+    spoiling: list[Any] = [{"asyncapi": "2.6.0"}, {"channels": {"a": {"messages": 5}}}, {"operations": {"a": {}}}]
+    for wrong in spoiling:
+        assert not official.is_valid(DOCUMENT | wrong)
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -12,8 +12,8 @@ from tasks.model import Post, User
 from tasks.model.projections import Projection, project
 from worker import Command, Document, Result, UnitOfWork
 
-Title = Annotated[str, Field(min_length=1, max_length=200)]
-Content = Annotated[str, Field(max_length=50_000)]
+Title = Annotated[str, Field(min_length=1, max_length=200, examples=["Engines"])]
+Content = Annotated[str, Field(max_length=50_000, examples=["They weave patterns."])]
 
 
 class NewPost(Command):

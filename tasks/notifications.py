@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from sqlalchemy import select, update
 
 from tasks.model import User
@@ -13,8 +13,8 @@ from tasks.model.notifications import COLLECTION, Notification
 from tasks.model.projections import Projection, project
 from worker import Command, Document, RateLimit, Result, UnitOfWork, job
 
-Kind = Annotated[str, Field(pattern="^[a-z][a-z0-9_.-]{0,63}$")]
-Body = Annotated[str, Field(min_length=1, max_length=4_000)]
+Kind = Annotated[str, Field(pattern="^[a-z][a-z0-9_.-]{0,63}$", examples=["greeting"])]
+Body = Annotated[str, Field(min_length=1, max_length=4_000, examples=["Hello."])]
 
 
 class NotificationDocument(Document, collection=COLLECTION, indexes=("user_id",)):
@@ -43,6 +43,15 @@ project(
         content=lambda row: NotificationDocument.of(row.Notification),
     )
 )
+
+
+class LiveNotification(BaseModel):
+    """What whoever listens is told; the same is in the document."""
+
+    id: UUID
+    kind: str
+    body: str
+    sent_at: datetime
 
 
 class SendNotification(Command):
@@ -84,6 +93,7 @@ def the_user(command: SendNotification | MarkRead) -> Iterator[tuple[type[User],
     subject="users/{user_id}",
     locks=the_user,
     limit=RateLimit(100, 900, key="notifications/{user_id}"),
+    publishes={"notifications:{user_id}": LiveNotification},
 )
 def send(command: SendNotification, work: UnitOfWork) -> NotificationSent:
     """Insert the row under the job's own id, project it, and tell whoever listens on `notifications:{user_id}`."""
@@ -94,7 +104,7 @@ def send(command: SendNotification, work: UnitOfWork) -> NotificationSent:
     )
     work.session.add(told)
     work.store(NotificationDocument.of(told))
-    live = {"id": told.id, "kind": told.kind, "body": told.body, "sent_at": told.sent_at}
+    live = LiveNotification(id=told.id, kind=told.kind, body=told.body, sent_at=told.sent_at)
     work.publish(f"notifications:{user.id}", live)
     return NotificationSent(notification=told.id, user_id=user.id)
 

@@ -14,8 +14,8 @@ from tasks.model.rows import found_or_made
 from tasks.model.sessions import Session, served_at
 from worker import Command, Result, Through, UnitOfWork, job
 
-TokenHash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Ttl = Annotated[int, Field(ge=1, le=365 * 24 * 3600)]
+TokenHash = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["5e88" * 16])]
+Ttl = Annotated[int, Field(ge=1, le=365 * 24 * 3600, examples=[3600])]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Attribute = Annotated[str, Field(max_length=1_000)] | int | float | bool | None
 

@@ -17,7 +17,7 @@ from tasks.model.projections import Projection, project
 from tasks.model.sessions import remove_sessions
 from worker import Command, Document, NotFound, Rejected, Result, UnitOfWork, job
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Ada"])]
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
 
@@ -28,7 +28,12 @@ def _address(text: str) -> str:
     return text
 
 
-Email = Annotated[str, Field(max_length=254), AfterValidator(_address)]
+_IN_SCHEMA: Final = {"format": "email", "pattern": f"^{_EMAIL.pattern}$"}
+Email = Annotated[
+    str,
+    Field(max_length=254, examples=["ada@example.org"], json_schema_extra=_IN_SCHEMA),
+    AfterValidator(_address),
+]
 
 
 class EmailTaken(Rejected):

@@ -40,6 +40,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # orjson writes a number that is not finite as null, NUL as an escape, and takes integers up to 2**64.
 _SUSPICIOUS = re.compile(rb"null|\\u0000|\d{19}")
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
+_VERSION = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -97,7 +98,6 @@ def read_payload(message: Message) -> Payload:
     Raises `Unreadable` when it is no such message, `PayloadTooLarge` or `InvalidPayload` when its payload
     breaks a rule that holds for every task.
     """
-    _refuse_unknown_version(message)
     if len(message.body) > BODY_MAX:
         raise PayloadTooLarge(f"the message has {len(message.body)} bytes; a payload may have {PAYLOAD_MAX}")
     args, kwargs = _decode(message)
@@ -179,6 +179,19 @@ def traceparent(headers: Mapping[str, Any]) -> str | None:
     return given if isinstance(given, str) and _TRACEPARENT.fullmatch(given) else None
 
 
+def payload_version(headers: Mapping[str, Any]) -> int:
+    """The version of the payload: 1, unless its producer says another. Raises `Unreadable` for what is none."""
+    given = headers.get("payload_version", 1)
+    if isinstance(given, bool) or not _VERSION.fullmatch(str(given)):
+        raise Unreadable(f"payload_version {given!r} is no version: a whole number from 1 on")
+    return int(given)
+
+
+def version_header(version: int) -> dict[str, int]:
+    """The header that says of which version a payload is; the first one goes without."""
+    return {} if version == 1 else {"payload_version": version}
+
+
 def printable(text: str) -> str:
     """The text as PostgreSQL can keep it: without NUL and lone surrogates."""
     return encodable(text.replace("\0", "\N{SYMBOL FOR NULL}"))
@@ -199,12 +212,6 @@ def check_headers(headers: Mapping[str, Any]) -> None:
 
 def _is_key(key: object) -> bool:
     return isinstance(key, str) and 0 < len(key) <= KEY_MAX and printable(key) == key
-
-
-def _refuse_unknown_version(message: Message) -> None:
-    version = message.headers.get("payload_version", 1)
-    if str(version) != "1":
-        raise Unreadable(f"payload_version {version!r} of {message.task} is not known here")
 
 
 def _not_finite(text: str) -> NoReturn:

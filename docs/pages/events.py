@@ -40,11 +40,12 @@ def page() -> str:
         "## Types and data",
         table(["type", "subject", "data"], [row for job in declared() for row in _types(job)]),
         (f"General codes, for every task: {codes(general_codes())}. "
-        f"Codes of a parked job: {codes(_codes_of_parked())}."),
+        f"Codes of a parked job: {codes(parked_codes())}."),
     ])  # fmt: skip
 
 
-def _codes_of_parked() -> list[str]:
+def parked_codes() -> list[str]:
+    """The codes with which a job may be parked, as the source says them."""
     folders = (Path(execution.__file__).parent, Path(intake.__file__).parent)
     sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.glob("*.py")]
     given = re.compile(r'(?:Ending\.parked\(\s*|\b(?:why|give_up) = \()"(\w+)"')

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -19,7 +19,8 @@ def _known(code: str) -> str:
     return code
 
 
-Currency = Annotated[str, AfterValidator(_known)]
+_IN_SCHEMA: Final = {"enum": sorted(CURRENCIES)}
+Currency = Annotated[str, Field(examples=["EUR"], json_schema_extra=_IN_SCHEMA), AfterValidator(_known)]
 
 
 class AccountNotEmpty(Rejected):

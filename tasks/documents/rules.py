@@ -52,10 +52,18 @@ def plain_changes(changes: Object) -> Object:
     return changes
 
 
-Collection = Annotated[str, AfterValidator(allowed)]
-Id = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
-Body = Annotated[Object, AfterValidator(plain_body)]
-Changes = Annotated[Object, AfterValidator(plain_changes)]
+# What a JSON Schema can say of the rules; depth, size and the keys further down it cannot.
+_ALLOWED: Final = {"enum": sorted(COLLECTIONS)}
+_KEYS: Final = {
+    "maxProperties": KEYS_MAX,
+    "propertyNames": {"pattern": f"^(?!\\$)(?!__proto__$)[^.\\u0000]{{1,{KEY_MAX}}}$"},
+}
+Collection = Annotated[str, Field(examples=["notes"], json_schema_extra=_ALLOWED), AfterValidator(allowed)]
+Id = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$", examples=["groceries"])]
+Body = Annotated[Object, Field(examples=[{"items": ["tea"]}], json_schema_extra=_KEYS), AfterValidator(plain_body)]
+Changes = Annotated[
+    Object, Field(examples=[{"items": None}], json_schema_extra=_KEYS), AfterValidator(plain_changes)
+]
 IfVersion = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 

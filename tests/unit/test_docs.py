@@ -50,12 +50,14 @@ def test_a_page_that_was_changed_or_removed_or_is_made_no_longer_is_stale(tmp_pa
     write(tmp_path)
     assert stale(tmp_path) == []
 
-    (tmp_path / "tasks.md").write_text("changed")
-    (tmp_path / "events.md").unlink()
-    (tmp_path / "more.md").write_text(f"{NOTICE}made no longer")
-    (tmp_path / "own.md").write_text("written by hand")
+    reference = tmp_path / "reference"
+    (reference / "tasks.md").write_text("changed")
+    (reference / "events.md").unlink()
+    (reference / "more.md").write_text(f"{NOTICE}made no longer")
+    (reference / "own.md").write_text("written by hand")
+    (tmp_path / "asyncapi.json").write_text("{}")
 
-    assert stale(tmp_path) == ["events.md", "more.md", "tasks.md"]
+    assert stale(tmp_path) == ["asyncapi.json", "reference/events.md", "reference/more.md", "reference/tasks.md"]
 
 
 @pytest.mark.parametrize(

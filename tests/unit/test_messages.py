@@ -21,6 +21,8 @@ from worker.messages import (
     canonical,
     check_headers,
     deadline,
+    digest_of,
+    payload_version,
     printable,
     read_payload,
     traceparent,
@@ -280,15 +282,23 @@ def test_positional_arguments_are_refused(args: str) -> None:
 # Headers
 
 
-@pytest.mark.parametrize("version", [1, "1"])
-def test_version_1_of_a_payload_is_read(version: object) -> None:
-    assert read_payload(of("{}", payload_version=version)).canonical == b"{}"
+@pytest.mark.parametrize(
+    ("headers", "version"), [({}, 1), ({"payload_version": 1}, 1), ({"payload_version": "2"}, 2)]
+)
+def test_the_version_of_a_payload_is_1_unless_its_header_says_another(
+    headers: dict[str, object], version: int
+) -> None:
+    assert payload_version(headers) == version
 
 
-@pytest.mark.parametrize("version", [0, 2, "2", "", "1.0", 1.0, True, None, [1]])
-def test_a_payload_of_an_unknown_version_is_unreadable(version: object) -> None:
+@pytest.mark.parametrize("version", [0, -1, "", "1.0", 1.0, True, None, [1], "\u0661", "01", "9" * 5_000])
+def test_what_is_no_version_is_unreadable(version: object) -> None:
     with pytest.raises(Unreadable, match="payload_version"):
-        read_payload(of("{}", payload_version=version))
+        payload_version({"payload_version": version})
+
+
+def test_the_digest_is_that_of_the_payload_whatever_its_version() -> None:
+    assert digest_of(of('{"x": 1}', payload_version=7)) == digest_of(of('{"x": 1}'))
 
 
 zones = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))

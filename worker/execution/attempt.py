@@ -66,7 +66,7 @@ class Attempt:
 
     `repeats` marks a message whose job has ended before, or ends earlier in this batch: it reports that ending
     and changes nothing. `waiting` are the task ids under which somebody waits for the result. `locks` are the rows
-    that its command declares, by class and id.
+    that its command declares, by class and id. `failure` is why there is no command, if our own code is to blame.
     """
 
     message: Message
@@ -80,6 +80,7 @@ class Attempt:
     effects: Effects = field(default_factory=Effects)
     waiting: set[str] = field(default_factory=set)
     locks: Sequence[tuple[type[Any], UUID | str]] = ()
+    failure: Exception | None = None
     sequence: int | None = None
     """That of its completion event, once it is owed."""
 
@@ -108,4 +109,4 @@ class Attempt:
     def again(self) -> "Attempt":
         """The same attempt as it was when it had just been read: a batch that starts again starts from here."""
         kept = None if self.command is not None else self.ending
-        return Attempt(self.message, self.job_id, self.digest, self.command, kept)
+        return Attempt(self.message, self.job_id, self.digest, self.command, kept, failure=self.failure)

@@ -153,6 +153,7 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
     with given.engine.begin() as connection, Session(connection, join_transaction_mode="rollback_only") as session:
         now = claim(connection, job.name, attempts)
         crash_point("after_claim")
+        _judge_failures(job, attempts)
         runnable = [attempt for attempt in attempts if attempt.runnable and not attempt.repeats]
         runnable = limit(job, runnable, given.hasty)
         rows = lock(session, job, runnable)
@@ -169,6 +170,13 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
     outcomes = Counter(attempt.ended.outcome.value for attempt in attempts)
     _log.debug("batch.committed", task=job.name, jobs=len(attempts), **outcomes)
     return Done(attempts, shards)
+
+
+def _judge_failures(job: Job[Any, Any], attempts: Sequence[Attempt]) -> None:
+    """What failed while it was read is tried again, as a body that fails."""
+    for attempt in attempts:
+        if attempt.failure is not None and attempt.ending is None and not attempt.repeats:
+            attempt.ending = judge(attempt.failure, job, attempt)
 
 
 def _follow_earlier(attempts: Sequence[Attempt]) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MinorUnits = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
+MinorUnits = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1, examples=[1500])]
 """An amount of money as a count of the currency's minor unit (cents): a positive whole number."""
 
 
@@ -14,6 +14,8 @@ class Command(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     task: ClassVar[str]
     """The task that takes it; set when its job is declared."""
+    payload_version: ClassVar[int] = 1
+    """The version of the payloads that it reads; set when its job is declared."""
 
 
 class Result(BaseModel):

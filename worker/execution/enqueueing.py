@@ -19,7 +19,7 @@ from worker.execution.attempt import Attempt
 from worker.execution.command import Command, Result
 from worker.execution.enqueued import Enqueued
 from worker.execution.reading import Takes, read
-from worker.messages import Message
+from worker.messages import Message, version_header
 from worker.producer import CHUNK, current
 
 R = TypeVar("R", bound=Result)
@@ -128,9 +128,10 @@ def enqueue_all(job: Answers[R], asked: Iterable[Asked]) -> list[Enqueued[R]]:
     return _send(outgoing)
 
 
-def compose_message(task: str, payload: bytes, options: Options) -> Message:
-    """The message of a job whose payload is this JSON object, unchecked."""
-    return Message(task, str(uuid4()), body_of(payload), headers=options.headers)
+def compose_message(job: Takes, payload: bytes, options: Options) -> Message:
+    """The message of a job whose payload is this JSON object of its own version, unchecked."""
+    headers = options.headers | version_header(job.version)
+    return Message(job.name, str(uuid4()), body_of(payload), headers=headers)
 
 
 def check(job: Takes, messages: Sequence[Message], *, first: int | None = None) -> list[Attempt]:
@@ -155,7 +156,7 @@ def _compose(job: Answers[R], asked: Asked) -> Enqueued[R]:
     payload, options = asked if isinstance(asked, tuple) else (asked, NONE)
     if options.eta is not None and options.eta.tzinfo is None:
         raise InvalidPayload("must be a time with a zone", field="eta")
-    message = compose_message(job.name, _json(job, payload), options)
+    message = compose_message(job, _json(job, payload), options)
     return Enqueued(message, options.eta, answer=job.answer)
 
 

@@ -8,7 +8,7 @@ from inspect import get_annotations
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,7 @@ from worker.execution.enqueued import Enqueued
 from worker.execution.enqueueing import Options, enqueue_all, enqueue_one, enqueue_with
 from worker.execution.schedules import Schedule
 from worker.execution.unit_of_work import UnitOfWork
+from worker.execution.upcasting import Upcaster, refuse_gaps
 from worker.stores.limits import RateLimit
 
 C = TypeVar("C", bound=Command)
@@ -57,6 +58,8 @@ class Job(Generic[C, R]):
     `private` names fields of the result that are in no event, like `user.email`; a job that does not `broadcast`
     has nothing of its result in an event. `set_body`, if there is one, stands for `body`: see `batch`.
     Over its `limit` a job is rejected before its body runs. `schedules` say when beat enqueues it by itself.
+    The command reads payloads of `version`; `upcast` leads to it from older ones.
+    `publishes` maps templates of channels to what the body sends there with `work.publish`, for the documentation.
     """
 
     name: str
@@ -71,6 +74,9 @@ class Job(Generic[C, R]):
     limit: RateLimit | None = None
     schedules: Sequence[Schedule] = ()
     set_body: SetBody | None = None
+    version: int = 1
+    upcast: Mapping[int, Upcaster] = field(default_factory=dict)
+    publishes: Mapping[str, type[BaseModel]] = field(default_factory=dict)
 
     def batch(self, set_body: SetBody) -> SetBody:
         """Declare a body over all commands of a batch, for a task that is hot: `@transfer.batch`.
@@ -188,7 +194,7 @@ JOBS: Final[dict[str, Job[Any, Any]]] = {}
 """Every job that has been declared, by its task's name."""
 
 
-def job(  # noqa: PLR0913 - its arguments are the declaration: data, by name
+def job(  # noqa: PLR0913 - each is one fact about the job
     name: str,
     *,
     subject: str | None = None,
@@ -198,6 +204,9 @@ def job(  # noqa: PLR0913 - its arguments are the declaration: data, by name
     broadcast: bool = True,
     limit: RateLimit | None = None,
     schedule: Schedule | Sequence[Schedule] = (),
+    version: int = 1,
+    upcast: Mapping[int, Upcaster] | None = None,
+    publishes: Mapping[str, type[BaseModel]] | None = None,
 ) -> Callable[[Callable[[C, UnitOfWork], R]], Job[C, R]]:
     """Declare a job: `name` is its task, `<queue>.<verb>`; see `Job` for the rest. `schedule` is one, or several.
 
@@ -217,10 +226,14 @@ def job(  # noqa: PLR0913 - its arguments are the declaration: data, by name
             broadcast,
             limit=limit,
             schedules=(schedule,) if isinstance(schedule, Schedule) else tuple(schedule),
+            version=version,
+            upcast=upcast or {},
+            publishes=publishes or {},
         )
+        refuse_gaps(declared)
         if JOBS.setdefault(name, declared) is not declared:
             raise ValueError(f"two jobs are named {name}")
-        command.task = name
+        command.task, command.payload_version = name, version
         return declared
 
     return declare

@@ -243,7 +243,8 @@ def _judge_time(attempt: Attempt, now: datetime) -> None:
 
 def _deadline(attempt: Attempt) -> datetime | None:
     # A deadline that cannot be read has been rejected when the message was read.
-    return deadline(attempt.message.headers) if attempt.command is not None else None
+    read = attempt.command is not None or attempt.failure is not None
+    return deadline(attempt.message.headers) if read else None
 
 
 def _kept(ending: Ending) -> bool:

@@ -5,18 +5,16 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from worker.errors import InvalidPayload, Rejected, Revoked, Unreadable
+from worker.errors import Rejected, Revoked, Unreadable
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.command import Command
-from worker.messages import Message, check_headers, job_id, raw_digest, read_payload
+from worker.execution.upcasting import UpcastFailed, Versioned, brought_up, version_of
+from worker.execution.validating import validated
+from worker.messages import Message, check_headers, digest_of, job_id, read_payload
 
 
-class Takes(Protocol):
+class Takes(Versioned, Protocol):
     """What reading knows of a job: the commands that it takes."""
-
-    @property
-    def name(self) -> str:
-        """Its task."""
 
     @property
     def command(self) -> type[Command]:
@@ -35,21 +33,30 @@ def read(job: Takes, messages: Sequence[Message]) -> list[Attempt]:
         attempt = Attempt(message, job_id(message), b"")
         attempts.append(attempt)
         try:
-            payload = read_payload(message)
-            attempt.digest = payload.digest
-            check_headers(message.headers)
-            if message.revoked:
-                raise Revoked("revoked before it started")
-            payloads[position] = payload.canonical
+            payloads[position] = _payload(job, attempt)
         except (Rejected, Unreadable) as problem:
-            attempt.digest = attempt.digest or raw_digest(message)
+            attempt.digest = attempt.digest or digest_of(message)
             attempt.ending = _set_aside(problem)
+        except UpcastFailed as failure:
+            attempt.failure = failure
     for position, command in zip(payloads, _validate(job, list(payloads.values())), strict=True):
         if isinstance(command, Rejected):
             attempts[position].ending = Ending.rejected(command)
         else:
             attempts[position].command = command
     return attempts
+
+
+def _payload(job: Takes, attempt: Attempt) -> bytes:
+    """The payload as the job takes it; the digest is that of the payload as it came."""
+    message = attempt.message
+    version = version_of(job, message.headers)
+    payload = read_payload(message)
+    attempt.digest = payload.digest
+    check_headers(message.headers)
+    if message.revoked:
+        raise Revoked("revoked before it started")
+    return brought_up(job, version, payload.canonical)
 
 
 def _set_aside(problem: Rejected | Unreadable) -> Ending:
@@ -68,11 +75,6 @@ def _validate(job: Takes, payloads: Sequence[bytes]) -> list[Command | Rejected]
 
 def _validate_one(job: Takes, payload: bytes) -> Command | Rejected:
     try:
-        command: Command = job.command.model_validate_json(payload)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        return InvalidPayload(first["msg"].removeprefix("Value error, "), field=place or None)
-    except Rejected as rejection:  # a check of a field may have a code of its own
+        return validated(job.command, payload)
+    except Rejected as rejection:
         return rejection
-    return command

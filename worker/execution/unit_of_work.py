@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
+from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from worker.envelopes import body_of, envelope, queue_of
 from worker.errors import NotFound
 from worker.execution.command import Command
 from worker.execution.past import Past
-from worker.messages import Message, canonical, derive_id
+from worker.messages import Message, canonical, derive_id, version_header
 from worker.stores.resources import Resources
 
 Row = TypeVar("Row")
@@ -135,9 +136,10 @@ class UnitOfWork:
         """Drop a cached value after the commit."""
         self._effects.forget.append(key)
 
-    def publish(self, channel: str, message: Mapping[str, Any]) -> None:
+    def publish(self, channel: str, message: Mapping[str, Any] | BaseModel) -> None:
         """Send a live message, as JSON, after the commit, to whoever listens then; a crash may send it twice."""
-        self._effects.publish.append((channel, orjson.dumps(message).decode()))
+        told = message.model_dump() if isinstance(message, BaseModel) else message
+        self._effects.publish.append((channel, orjson.dumps(told).decode()))
 
     def enqueue(self, command: Command, *, key: str | None = None) -> UUID:
         """Enqueue another job after the commit; returns its id, which is the same however often this body runs.
@@ -146,6 +148,7 @@ class UnitOfWork:
         """
         payload = canonical(command.model_dump(mode="json", exclude_unset=True))
         following = derive_id(command.task, key or f"{self.job_id}/{len(self._effects.enqueue)}")
-        message = Message(command.task, str(following), body_of(payload))
+        headers = version_header(command.payload_version)
+        message = Message(command.task, str(following), body_of(payload), headers=headers)
         self._effects.enqueue.append((queue_of(command.task), envelope(message).decode()))
         return following

@@ -11,6 +11,7 @@ from worker.errors import Rejected, Unreadable
 from worker.execution.job import JOBS
 from worker.execution.ledger import DEFAULT_DEADLINE, jobs
 from worker.execution.resending import message_of
+from worker.execution.upcasting import version_of
 from worker.messages import Message, raw_digest, read_payload
 from worker.operations.parked import IS_PARKED
 from worker.operations.trouble import postgres_trouble
@@ -115,6 +116,7 @@ def _digests(parked: Sequence[Any], settled: Settled) -> dict[UUID, bytes]:
 def _digest(message: Message) -> bytes:
     if message.task not in JOBS:
         raise Unreadable(_no_such_task(message.task))
+    version_of(JOBS[message.task], message.headers)
     try:
         return read_payload(message).digest
     except Rejected:  # it can run, and will be rejected

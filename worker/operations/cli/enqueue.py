@@ -87,7 +87,7 @@ def compose(task: str, payload: bytes, key: str | None) -> Attempt:
     if job is None:
         similar = get_close_matches(task, JOBS, n=3) or sorted(JOBS)
         raise NotSent(f"no task is named {task}; there is {', '.join(similar)}")
-    message = compose_message(task, _one_object(job, payload), Options(idempotency_key=key))
+    message = compose_message(job, _one_object(job, payload), Options(idempotency_key=key))
     try:
         (attempt,) = check(job, [message])
     except Rejected as problem:

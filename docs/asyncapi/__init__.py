@@ -1,0 +1,1 @@
+"""`docs/asyncapi.json`: what is taken, answered, refused and published, as AsyncAPI 3, made from the jobs."""

@@ -50,6 +50,16 @@ def test_a_job_whose_locks_cannot_be_named_is_tried_again_and_then_parked(bank: 
     assert bank.value("SELECT data->>'code' FROM trivet.jobs") == "failed"
 
 
+def test_a_check_of_a_payload_that_fails_is_the_failure_of_that_job_alone(bank: Bank) -> None:
+    jobs = [message("testing.check", {"number": number}) for number in (2, 3, 4)]
+
+    first = bank.run(*jobs)
+    again = [bank.run(jobs[1])[0].outcome.value for _ in range(4)]
+
+    assert [ending.outcome.value for ending in first] == ["succeeded", "retrying", "succeeded"]
+    assert again == ["retrying"] * 3 + ["parked"]
+
+
 def test_no_event_goes_out_while_its_document_could_not_be_written(bank: Bank) -> None:
     database = bank.run.given.documents
     database.drop_collection("notes")

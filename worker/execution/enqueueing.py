@@ -135,12 +135,14 @@ def compose_message(job: Takes, payload: bytes, options: Options) -> Message:
 
 
 def check(job: Takes, messages: Sequence[Message], *, first: int | None = None) -> list[Attempt]:
-    """Read messages as a worker will. Raises the rejection of the first that it would refuse.
+    """Read messages as a worker will. Raises the rejection of the first that it would refuse, or what a check raised.
 
     When they are part of a list, from its place `first` on, the field begins with the message's place, from 0.
     """
     attempts = read(job, messages)
     for index, attempt in enumerate(attempts, first or 0):
+        if attempt.failure is not None:
+            raise attempt.failure
         if (ending := attempt.ending) is not None:
             refused = ending.outcome is Outcome.REJECTED
             problem = Rejected.told(ending.data) if refused else InvalidPayload(ending.data["message"])

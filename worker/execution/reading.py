@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from worker.errors import Rejected, Revoked, Unreadable
 from worker.execution.attempt import Attempt, Ending
@@ -40,10 +40,13 @@ def read(job: Takes, messages: Sequence[Message]) -> list[Attempt]:
         except UpcastFailed as failure:
             attempt.failure = failure
     for position, command in zip(payloads, _validate(job, list(payloads.values())), strict=True):
-        if isinstance(command, Rejected):
-            attempts[position].ending = Ending.rejected(command)
-        else:
-            attempts[position].command = command
+        match command:
+            case Rejected():
+                attempts[position].ending = Ending.rejected(command)
+            case Exception():
+                attempts[position].failure = command
+            case _:
+                attempts[position].command = command
     return attempts
 
 
@@ -65,16 +68,17 @@ def _set_aside(problem: Rejected | Unreadable) -> Ending:
     return Ending.parked("unreadable", str(problem))
 
 
-def _validate(job: Takes, payloads: Sequence[bytes]) -> list[Command | Rejected]:
+def _validate(job: Takes, payloads: Sequence[bytes]) -> list[Command | Exception]:
+    """The commands; for one that is not valid its rejection, and where a check itself failed, what it raised."""
     try:
-        commands: list[Command | Rejected] = job.many.validate_json(b"[" + b",".join(payloads) + b"]")
-    except (ValidationError, Rejected):
+        commands: list[Command | Exception] = job.many.validate_json(b"[" + b",".join(payloads) + b"]")
+    except Exception:  # noqa: BLE001 - one by one it shows whose it is
         return [_validate_one(job, payload) for payload in payloads]
     return commands
 
 
-def _validate_one(job: Takes, payload: bytes) -> Command | Rejected:
+def _validate_one(job: Takes, payload: bytes) -> Command | Exception:
     try:
         return validated(job.command, payload)
-    except Rejected as rejection:
-        return rejection
+    except Exception as problem:  # noqa: BLE001 - a check that fails is no reason to keep its neighbours waiting
+        return problem

@@ -135,7 +135,7 @@ def compose_message(job: Takes, payload: bytes, options: Options) -> Message:
 
 
 def check(job: Takes, messages: Sequence[Message], *, first: int | None = None) -> list[Attempt]:
-    """Read messages as a worker will. Raises the rejection of the first that it would refuse, or what a check raised.
+    """Read messages as a worker will. Raises the rejection of the first that it would refuse, or a failed check.
 
     When they are part of a list, from its place `first` on, the field begins with the message's place, from 0.
     """

@@ -40,9 +40,8 @@ _patience = {
     "socket_connect_timeout": min(2, _silence_s),
     "socket_keepalive": True,
     "health_check_interval": _silence_s,
-    "global_keyprefix": _settings.queue_prefix,
 }
-broker_transport_options = dict(_patience)
+broker_transport_options = _patience | {"global_keyprefix": _settings.queue_prefix}
 
 # What a node gathers and runs is not among the requests that Celery would wait for, or cancel, at a shutdown.
 worker_consumer = "worker.intake.consumer:Consumer"

@@ -41,7 +41,7 @@ def accept(bank: Bank, count: int, task: str = "testing.answer") -> list[UUID]:
     jobs: list[UUID] = []
     while (left := count - len(jobs)) > 0:
         with bank.run.given.engine.begin() as connection:
-            jobs += connection.execute(statement, {"task": task, "count": min(left, 10_000)}).scalars()
+            jobs += connection.execute(statement, {"task": task, "count": min(left, 2_000)}).scalars()
     return jobs
 
 

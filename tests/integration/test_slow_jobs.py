@@ -1,5 +1,7 @@
 """Jobs that take too long: their neighbours go on, and code that is silent is told from a slow PostgreSQL."""
 
+from pathlib import Path
+
 import psycopg
 
 from tests.fixtures.jobs import Bank, message
@@ -35,6 +37,18 @@ def test_a_slow_statement_is_tried_again_and_is_no_failure_of_the_code(bank: Ban
 
     assert ending.outcome == "retrying"
     assert bank.rows("SELECT attempts, failures FROM trivet.jobs") == [(1, 0)]
+
+
+def test_what_a_set_based_body_finds_unavailable_is_so_for_all_and_is_not_asked_again(
+    bank: Bank, tmp_path: Path
+) -> None:
+    jobs = [message("testing.away_as_a_set", {"path": str(tmp_path / "asked"), "times": n}) for n in range(8)]
+
+    endings = bank.run(*jobs)
+
+    assert {ending.outcome.value for ending in endings} == {"retrying"}
+    assert (tmp_path / "asked").read_text() == "."
+    assert bank.rows("SELECT DISTINCT failures FROM trivet.jobs") == [(0,)]
 
 
 def test_a_rejected_job_that_looked_at_a_column_that_was_not_loaded_leaves_it_as_it_is(bank: Bank) -> None:

@@ -1,13 +1,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import orjson
 import pytest
+from pydantic import AfterValidator
 
 from tests.fixtures.jobs import message
 from tests.fixtures.odd_jobs import Greet, GreetOne, from_1, from_2, greet
+from worker import Command
 from worker.errors import Outcome
 from worker.execution.attempt import Attempt
 from worker.execution.job import job
@@ -119,3 +121,36 @@ def test_a_job_may_forget_its_oldest_versions() -> None:
 
     assert attempt.ending is not None
     assert attempt.ending.data["code"] == "unreadable"
+
+
+class Brittle(Command):
+    """An older payload that is checked by code which fails."""
+
+    number: Annotated[int, AfterValidator({2: 2}.__getitem__)]  # a KeyError for any other
+
+
+def from_brittle(older: Brittle) -> Greet:
+    return Greet(names=[str(older.number)])
+
+
+def unannotated(older) -> Greet:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as somebody may write it
+    return Greet(names=[older["who"]])
+
+
+def test_a_check_of_an_older_payload_that_fails_harms_no_neighbour_and_decides_nothing() -> None:
+    older = replace(greet, version=2, upcast={1: from_brittle})
+
+    attempts = read(older, [message("testing.greet", {"number": number}) for number in (2, 3)])
+
+    assert attempts[0].command == Greet(names=["2"])
+    assert attempts[1].ending is None
+    assert attempts[1].failure is not None
+
+
+def test_what_an_upcaster_returns_is_not_taken_for_what_it_is_given() -> None:
+    older = replace(greet, version=2, upcast={1: unannotated})
+
+    (attempt,) = read(older, [message("testing.greet", {"who": "Ada"})])
+
+    assert attempt.command == Greet(names=["Ada"])
+    assert list(older_forms(older)) == [(1, None)]

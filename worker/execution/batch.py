@@ -88,7 +88,7 @@ def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources, 
     tried = _try(job, attempts, given)
     if isinstance(tried, Done):
         yield tried
-    elif len(attempts) == 1:
+    elif len(attempts) == 1 or isinstance(tried, Unavailable):
         yield _end_unrun(job, attempts, lambda attempt: judge(tried, job, attempt), given)
     else:
         slow = classify(tried) in {Trouble.SLOW, Trouble.SILENT}

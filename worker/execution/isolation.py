@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from worker.delivery.effects import Effects
 from worker.delivery.redis_lane import RESULT_MAX
-from worker.errors import Outcome, Rejected, TrivetError
+from worker.errors import Outcome, Rejected, TrivetError, Unavailable
 from worker.execution.attempt import Attempt, Ending
 from worker.execution.command import Result
 from worker.execution.job import Job
@@ -56,7 +56,7 @@ def as_a_set(
         answers = job.set_body(asked) if job.set_body and asked else ()
         endings = [_answered(job, *each) for each in zip(attempts, answers, strict=True)]
     except Exception as error:
-        if classify(error) is not Trouble.OTHER:
+        if isinstance(error, Unavailable) or classify(error) is not Trouble.OTHER:
             raise
         raise CannotUndo(job.name) from error
     for attempt, ending in zip(attempts, endings, strict=True):

@@ -1,7 +1,7 @@
 """Payloads of older versions: each is brought up to the next version, step by step, until the job takes it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from inspect import get_annotations
+from inspect import get_annotations, signature
 from typing import Any, Protocol
 
 import orjson
@@ -76,10 +76,9 @@ def older_forms(job: Versioned) -> Iterator[tuple[int, type[Command] | None]]:
 
 
 def _next(upcaster: Upcaster, payload: bytes) -> bytes:
-    form = _form(upcaster)
-    older = orjson.loads(payload) if form is None else validated(form, payload)
     try:
-        return _json(upcaster(older))
+        form = _form(upcaster)
+        return _json(upcaster(orjson.loads(payload) if form is None else validated(form, payload)))
     except ValidationError as error:
         raise refusal_of(error) from error
     except Rejected:
@@ -101,7 +100,8 @@ def _json(newer: object) -> bytes:
 
 
 def _form(upcaster: Upcaster) -> type[Command] | None:
-    annotation = next(iter(get_annotations(upcaster, eval_str=True).values()), None)
+    parameter = next(iter(signature(upcaster).parameters.values()))
+    annotation = get_annotations(upcaster, eval_str=True).get(parameter.name)
     return annotation if isinstance(annotation, type) and issubclass(annotation, Command) else None
 
 

@@ -1,7 +1,7 @@
 """Watches the worker at its work: counts in the stores, and tells when it died or makes no progress."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,6 @@ from worker.operations.programs import Running
 LOOK_EVERY_S: Final = 0.05
 PATIENCE_S: Final = 30.0
 RESULT_KEY: Final = "celery-task-meta-"
-QUEUES: Final = ("users", "accounts")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Watch:
             self._look()
 
     def _look(self) -> Look:
-        look, now = look_at(self.stores, self.workload.answers), time.monotonic()
+        look, now = look_at(self.stores, self.workload), time.monotonic()
         if look != self._last:
             self._changed_at = now
         self._last, self._looked_at = look, now
@@ -87,17 +86,19 @@ class Watch:
         return DemoFailed(f"{problem}; the last lines of its log, {self.log}:\n{last_words(self.log)}")
 
 
-def look_at(stores: Stores, answers: Sequence[str]) -> Look:
-    """Count what there is now, without beat's jobs; `answers` are the task ids whose results were asked for."""
+def look_at(stores: Stores, workload: Workload) -> Look:
+    """Count what there is now, without what beat has enqueued."""
     counts = stores.postgres.execute(
         """
         SELECT (SELECT count(*) FROM trivet.jobs
-                WHERE ended_at IS NOT NULL AND task NOT LIKE 'maintenance.%') AS ended,
+                WHERE ended_at IS NOT NULL AND (task NOT LIKE 'maintenance.%%' OR id = ANY(%s))) AS ended,
                (SELECT count(*) FROM trivet.job_conflicts) AS refused,
                (SELECT count(*) FROM trivet.outbox) AS owed
-        """
+        """,
+        (workload.maintenance,),
     ).fetchone()
     assert counts is not None  # noqa: S101 - a SELECT without FROM has one row
-    answered = stores.redis.exists(*(RESULT_KEY + task_id for task_id in answers)) if answers else 0
-    queued = sum(stores.redis.llen(queue) for queue in QUEUES)
+    answers = [RESULT_KEY + task_id for task_id in workload.answers]
+    answered = stores.redis.exists(*answers) if answers else 0
+    queued = sum(stores.redis.llen(queue) for queue in workload.queues)
     return Look(counts.ended, counts.refused, answered, counts.owed, queued)

@@ -364,6 +364,27 @@ def test_what_is_no_message_is_parked_with_its_raw_bytes(world: World, task: str
     assert world.bank.value("SELECT body FROM trivet.jobs WHERE id = :id", id=job_id(bad)) == raw
 
 
+@pytest.mark.parametrize("key", ["x" * 200_000, "." * 200_000, "ä" * 100_000], ids=["letters", "dots", "umlauts"])
+def test_a_key_however_long_makes_no_long_event(world: World, key: str) -> None:
+    payload = world.valid("accounts.deposit") | {key: 1}
+
+    ending = run_between_neighbours(world, message("accounts.deposit", payload))
+
+    rejected(ending, "invalid_payload", f"{key[:1_000]}…")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [("ada@example.org", "<address>"), ("a.b@x.org", "<address>"), ("a b", "a b"), ("@", "@")]
+)
+def test_an_address_that_is_a_key_is_in_no_event(world: World, key: str, told: str) -> None:
+    unknown = world.valid("accounts.deposit") | {key: 1}
+    within = {"collection": "notes", "id": "a", "body": {"mailed": {key: "\ud800"}}}
+
+    rejected(run_between_neighbours(world, message("accounts.deposit", unknown)), "invalid_payload", told)
+    (ending,) = world.bank.run(message("documents.put", within))
+    assert ending.data["field"] == f"body.mailed.{told}"
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_an_empty_payload_is_rejected_for_the_first_field_that_is_missing(world: World, task: str) -> None:
     ending = run_between_neighbours(world, message(task, {}))

@@ -14,7 +14,7 @@ from worker.messages import Message, printable
 
 TOLD_MAX: Final = 1_000
 """Characters of what is told of a rejection. A key of a payload may be far longer, and be the field to name."""
-_ADDRESS: Final = re.compile(r"(?:(?<=\.)|^)[^\s@]*@\S+")
+_ADDRESS: Final = re.compile(r"[^\s@.]*@\S+")
 """An email address for a key, or what looks like one: there is none in any event."""
 
 

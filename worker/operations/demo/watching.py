@@ -12,6 +12,8 @@ from worker.operations.demo.workload import Workload
 from worker.operations.programs import Running
 
 LOOK_EVERY_S: Final = 0.05
+LOOKING_SHARE: Final = 0.1
+"""Of the time, at most so much is spent on looking: to count many jobs takes a while, and the worker waits for it."""
 PATIENCE_S: Final = 30.0
 RESULT_KEY: Final = "celery-task-meta-"
 
@@ -48,26 +50,29 @@ class Watch:
     patience_s: float = PATIENCE_S
     _last: Look | None = None
     _looked_at: float = field(default_factory=time.monotonic)
+    _pause_s: float = LOOK_EVERY_S
     _changed_at: float = field(default_factory=time.monotonic)
 
     def until_ended(self, jobs: int) -> None:
         """Wait until so many jobs have ended."""
         while self._look().ended < jobs:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(self._pause_s)
 
     def until_quiet(self) -> None:
         """Wait until every message has had its effect and everything owed is delivered."""
         wanted = (len(self.workload.jobs), self.workload.conflicts, self.workload.repeats)
         while not ((look := self._look()).quiet and (look.ended, look.refused, look.answered) >= wanted):
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(self._pause_s)
 
     def glance(self) -> None:
         """Look, unless that was a moment ago."""
-        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+        if time.monotonic() - self._looked_at > self._pause_s:
             self._look()
 
     def _look(self) -> Look:
+        began = time.monotonic()
         look, now = look_at(self.stores, self.workload), time.monotonic()
+        self._pause_s = max(LOOK_EVERY_S, (now - began) / LOOKING_SHARE)
         if look != self._last:
             self._changed_at = now
         self._last, self._looked_at = look, now

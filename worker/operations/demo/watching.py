@@ -12,8 +12,9 @@ from worker.operations.demo.workload import Workload
 from worker.operations.programs import Running
 
 LOOK_EVERY_S: Final = 0.05
+LOOK_WITHIN_S: Final = 1.0
 LOOKING_SHARE: Final = 0.1
-"""Of the time, at most so much is spent on looking: to count many jobs takes a while, and the worker waits for it."""
+"""Of the time, at most so much is spent on looking: to count many jobs takes a while, which others wait for."""
 PATIENCE_S: Final = 30.0
 RESULT_KEY: Final = "celery-task-meta-"
 
@@ -72,7 +73,7 @@ class Watch:
     def _look(self) -> Look:
         began = time.monotonic()
         look, now = look_at(self.stores, self.workload), time.monotonic()
-        self._pause_s = max(LOOK_EVERY_S, (now - began) / LOOKING_SHARE)
+        self._pause_s = min(max(LOOK_EVERY_S, (now - began) / LOOKING_SHARE), LOOK_WITHIN_S)
         if look != self._last:
             self._changed_at = now
         self._last, self._looked_at = look, now

@@ -79,7 +79,7 @@ def test_the_summary_has_a_line_for_each_slice(demo: Demo) -> None:
     for end in ("succeeded", "rejected", "parked"):
         assert sum(one[end] for one in slices.values()) == summary["jobs"][end]
     served = slices["sessions"]["copies"]
-    assert served == len(demo.stores.redis.keys("session:*"))  # type: ignore[arg-type]
+    assert served == len(demo.stores.redis.keys("session:*"))
     assert sum(one["copies"] for one in slices.values()) == summary["documents"] + served
 
 

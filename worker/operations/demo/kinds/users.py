@@ -5,7 +5,7 @@ from typing import Final
 from worker.operations.demo.kinds.accounts import owner
 from worker.operations.demo.kinds.spoiled import spoiled
 from worker.operations.demo.plan import Plan
-from worker.operations.demo.workload import Planned
+from worker.operations.demo.workload import Payload, Planned
 
 FIRST_NAMES: Final = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia", "Ken", "Frances", "Leslie", "Margaret")
 WRITING_SHARE: Final = 0.2
@@ -82,7 +82,7 @@ def leaving_with_account(plan: Plan) -> Planned:
 def _newcomer(plan: Plan) -> Planned:
     number = len(plan.names) + 1
     name = plan.random.choice(FIRST_NAMES)
-    payload = {"name": f"{name} {number}", "email": f"{name.lower()}.{number}@example.com"}
+    payload: Payload = {"name": f"{name} {number}", "email": f"{name.lower()}.{number}@example.com"}
     if plan.random.random() < WRITING_SHARE:
         payload |= {"posts": [{"title": f"{name}'s first post", "published": True}]}
     return plan.job("users.create", payload)

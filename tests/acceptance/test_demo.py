@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.fixtures.nodes import wait_for
 from worker.operations import embedded
 from worker.operations.demo.books import read_books
 from worker.operations.demo.checking import mismatches
@@ -255,6 +256,7 @@ def test_a_worker_that_dies_or_hangs_ends_the_demo_with_its_last_words(
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         worker = Program("worker", ("/bin/sh", "-c", f"echo {words}; {then}")).start(output)
+    wait_for(lambda: log.stat().st_size > 0)
     watch = Watch(demo.stores, demo.workload, worker, log, lambda _: None, patience_s)
 
     with pytest.raises(DemoFailed) as failed:

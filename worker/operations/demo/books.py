@@ -197,9 +197,7 @@ def _count(stores: Stores, table: str) -> int:
 def _events(stores: Stores, planned: Container[UUID]) -> list[Event]:
     entries: Any = stores.redis.xrange("events")  # typed for every way of decoding
     events = (orjson.loads(fields[b"event"]) for _, fields in entries)
-    return [
-        event for event in events if UUID(event["jobid"]) in planned or not event["type"].startswith(SCHEDULED)
-    ]
+    return [event for event in events if UUID(event["jobid"]) in planned or not event["type"].startswith(SCHEDULED)]
 
 
 def _copies(stores: Stores, collection: str) -> dict[str, Document]:

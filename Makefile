@@ -25,8 +25,9 @@ up: $(READY) ## the whole stack in the foreground, until Ctrl-C
 test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choose)
 	@$(BIN)/pytest -n 3 $(ARGS) $(TESTS)
 
-faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off, and whole stacks: half an hour
+faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off, and whole stacks, and all that is generated: half an hour
 	@$(BIN)/pytest $(ARGS) tests/long tests/faults
+	@TRIVET_TEST_TIMES=5 $(BIN)/pytest $(ARGS) -m generated tests/integration
 
 browser: $(READY) ## Flower in a real Chromium: needs Debian's packages chromium and chromium-driver
 	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/pytest $(ARGS) tests/browser

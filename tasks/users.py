@@ -15,6 +15,7 @@ from tasks.model import Account, User
 from tasks.model.notifications import remove_notifications
 from tasks.model.projections import Projection, project
 from tasks.model.sessions import remove_sessions
+from tasks.paging import fitting
 from worker import Command, Document, NotFound, Rejected, Result, UnitOfWork, job
 
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Ada"])]
@@ -155,7 +156,10 @@ class ListUsers(Command):
 
 
 class UserPage(Result):
-    """The page, and how many there are in all."""
+    """The page, and how many there are in all.
+
+    Where long names would not fit into a result, the page is shorter than `limit`: skip what it has, and go on.
+    """
 
     users: list[UserView]
     total: int
@@ -245,7 +249,7 @@ def list_users(command: ListUsers, work: UnitOfWork) -> UserPage:
     if command.active is not None:
         wanted.append(User.active.is_(command.active))
     page = select(User).where(*wanted).order_by(*_order(command)).offset(command.skip).limit(command.limit)
-    users = [UserView.of(user) for user in work.session.scalars(page)]
+    users = list(fitting(map(UserView.of, work.session.scalars(page))))
     total = work.session.scalar(select(func.count()).select_from(User).where(*wanted))
     return UserPage(users=users, total=total or 0)
 

@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.deployed",
     "tests.fixtures.flower",
     "tests.fixtures.chromium",
+    "tests.fixtures.service",
 ]
 
 # What went wrong is told by warnings; every query of every test is too much to read.

@@ -1,6 +1,6 @@
 """Searching posts: two statements whatever is found, neither of which grows with the table without end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -19,13 +19,11 @@ from sqlalchemy import (
 )
 
 from tasks.model import WORDS, Post, User
+from tasks.paging import fitting
 from worker import Command, Result, UnitOfWork, job
 
 TOTAL_MAX: Final = 1_000
 """How far posts are counted, and skipped: to count a large table takes longer than to read a page of it."""
-
-PAGE_MAX: Final = 60 * 1024
-"""Bytes of JSON that the posts of a page may have: a result may have 64 KiB."""
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -79,7 +77,7 @@ def search(command: Search, work: UnitOfWork) -> PostPage:
     alone = planned_alone(work.job_id)
     total: int = work.session.execute(total_of(command).where(alone)).scalar_one()
     found = work.session.execute(page(command, total).where(alone))
-    return PostPage(posts=list(_fitting(map(_view, found))), total=total)
+    return PostPage(posts=list(fitting(map(_view, found))), total=total)
 
 
 def planned_alone(key: UUID) -> ColumnElement[bool]:
@@ -137,12 +135,3 @@ def _view(row: Row[Any]) -> FoundPost:
     shown = row._asdict()
     author = Author(id=shown.pop("author_id"), name=shown.pop("author"))
     return FoundPost(author=author, **shown)
-
-
-def _fitting(posts: Iterable[FoundPost]) -> Iterator[FoundPost]:
-    room = PAGE_MAX
-    for post in posts:
-        room -= len(post.model_dump_json().encode()) + 1
-        if room < 0:
-            return
-        yield post

@@ -7,14 +7,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from tests.fixtures.nodes import wait_for
 from worker.operations import embedded
 from worker.operations.demo.books import read_books
 from worker.operations.demo.checking import mismatches
 from worker.operations.demo.errors import DemoFailed
 from worker.operations.demo.planning import plan_workload
+from worker.operations.demo.slices import ORDER
 from worker.operations.demo.stores import Stores, demo_urls
 from worker.operations.demo.watching import Watch
 from worker.operations.demo.workload import Workload
@@ -36,7 +39,7 @@ class Demo:
     workload: Workload
 
     def mismatches(self) -> list[str]:
-        return mismatches(self.workload, read_books(self.stores))
+        return mismatches(self.workload, read_books(self.stores, self.workload.jobs))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +66,22 @@ def test_everything_adds_up_and_stdout_holds_the_summary_alone(demo: Demo) -> No
     assert summary["jobs"]["parked"] == summary["balance_drift"] == summary["ledger_sum"] == summary["owed"] == 0
     assert summary["events"] == JOBS + summary["conflicts"]
     mongo = demo.stores.mongo
-    assert summary["documents"] == sum(mongo[name].count_documents({}) for name in ("users", "receipts"))
+    live = {"deleted": False}
+    assert summary["documents"] == sum(mongo[name].count_documents(live) for name in mongo.list_collection_names())
     assert f"{JOBS}/{JOBS}" in demo.ran.stderr
+
+
+def test_the_summary_has_a_line_for_each_slice(demo: Demo) -> None:
+    summary = json.loads(demo.ran.stdout)
+    slices = summary["slices"]
+
+    assert list(slices) == list(ORDER)
+    assert all(one["ok"] and one["succeeded"] for one in slices.values())
+    for end in ("succeeded", "rejected", "parked"):
+        assert sum(one[end] for one in slices.values()) == summary["jobs"][end]
+    served = slices["sessions"]["copies"]
+    assert served == len(demo.stores.redis.keys("session:*"))
+    assert sum(one["copies"] for one in slices.values()) == summary["documents"] + served
 
 
 @contextmanager
@@ -117,6 +134,46 @@ def a_user_document_changed(stores: Stores) -> Iterator[None]:
 
 
 @contextmanager
+def a_post_removed(stores: Stores) -> Iterator[None]:
+    with stores.postgres.transaction(force_rollback=True):
+        stores.postgres.execute("DELETE FROM posts WHERE id = (SELECT max(id::text)::uuid FROM posts)")
+        yield
+
+
+@contextmanager
+def a_body_changed(stores: Stores) -> Iterator[None]:
+    with stores.postgres.transaction(force_rollback=True):
+        first = "SELECT min(id) FROM documents WHERE body IS NOT NULL"
+        stores.postgres.execute(f"UPDATE documents SET body = '{{}}' WHERE id = ({first})")  # noqa: S608 - ours
+        yield
+
+
+@contextmanager
+def a_notification_unread(stores: Stores) -> Iterator[None]:
+    with stores.postgres.transaction(force_rollback=True):
+        first = "SELECT min(id::text)::uuid FROM notifications WHERE read_at IS NOT NULL"
+        stores.postgres.execute(f"UPDATE notifications SET read_at = NULL WHERE id = ({first})")  # noqa: S608 - ours
+        yield
+
+
+@contextmanager
+def a_session_served_no_more(stores: Stores) -> Iterator[None]:
+    key = min(stores.redis.scan_iter("session:*"))
+    kept: Any = stores.redis.dump(key)
+    stores.redis.delete(key)
+    yield
+    stores.redis.restore(key, 3_600_000, kept)
+
+
+@contextmanager
+def a_revoked_session_served(stores: Stores) -> Iterator[None]:
+    with stores.postgres.transaction(force_rollback=True):
+        one = "SELECT max(token_hash) FROM users_sessions WHERE revoked_at IS NULL"
+        stores.postgres.execute(f"UPDATE users_sessions SET revoked_at = now() WHERE token_hash = ({one})")  # noqa: S608 - ours
+        yield
+
+
+@contextmanager
 def an_event_dropped(stores: Stores) -> Iterator[None]:
     with events_kept(stores) as entries:
         stores.redis.xdel("events", next(key for key, event in entries if "idempotency_conflict" not in event))
@@ -151,6 +208,11 @@ Damage = Callable[[Stores], AbstractContextManager[None]]
         (a_job_lost, ["accepted jobs are not in the ledger", "events tell of an end that no job came to"]),
         (a_receipt_deleted, ["1 documents are missing in receipts"]),
         (a_user_document_changed, ["1 documents in users differ from their rows"]),
+        (a_post_removed, ["1 posts are missing", "1 documents in posts have no row"]),
+        (a_body_changed, ["hold something else than was put", "1 documents in documents.* differ from their rows"]),
+        (a_notification_unread, ["1 notifications are read, or not, against what was said"]),
+        (a_session_served_no_more, ["1 sessions are not served by Redis"]),
+        (a_revoked_session_served, ["1 sessions are missing", "1 keys session:* serve a session that is over"]),
         (an_event_dropped, ["1 ended jobs have no completion event"]),
         (an_event_twice_under_two_ids, ["1 jobs have more than one completion event"]),
     ],
@@ -166,7 +228,7 @@ def test_a_damage_is_named(demo: Demo, damage: Damage, named: list[str]) -> None
 
 def test_what_beat_enqueues_meanwhile_is_no_part_of_the_workload(demo: Demo) -> None:
     stores, job = demo.stores, "maintenance.expire_holds"
-    before = read_books(stores)
+    before = read_books(stores, demo.workload.jobs)
 
     with stores.postgres.transaction(force_rollback=True), events_kept(stores):
         stores.postgres.execute(
@@ -174,8 +236,9 @@ def test_what_beat_enqueues_meanwhile_is_no_part_of_the_workload(demo: Demo) -> 
             " VALUES (gen_random_uuid(), %s, 'a tick', 'accepted', now())",
             (job,),
         )
-        stores.redis.xadd("events", {"event": json.dumps({"id": "1", "type": f"{job}.succeeded", "data": None})})
-        meanwhile, found = read_books(stores), demo.mismatches()
+        event = {"id": "1", "jobid": str(uuid4()), "type": f"{job}.succeeded", "data": None}
+        stores.redis.xadd("events", {"event": json.dumps(event)})
+        meanwhile, found = read_books(stores, demo.workload.jobs), demo.mismatches()
 
     assert (meanwhile, found) == (before, [])
 
@@ -193,6 +256,7 @@ def test_a_worker_that_dies_or_hangs_ends_the_demo_with_its_last_words(
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         worker = Program("worker", ("/bin/sh", "-c", f"echo {words}; {then}")).start(output)
+    wait_for(lambda: log.stat().st_size > 0)
     watch = Watch(demo.stores, demo.workload, worker, log, lambda _: None, patience_s)
 
     with pytest.raises(DemoFailed) as failed:

@@ -1,23 +1,19 @@
 """What a plain Celery client may do, seen from a process that has only Celery."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from redis import Redis
 
-from tests.fixtures.jobs import Bank, Runner, empty, settings_for
-from tests.fixtures.nodes import StartNode, WorkerNode, wait_for
-from tests.fixtures.plain_celery import Answer, PlainClient, make_environment, start_client
+from tests.fixtures.jobs import Bank, Runner, settings_for
+from tests.fixtures.nodes import StartNode, wait_for
+from tests.fixtures.plain_celery import Answer, start_client
+from tests.fixtures.service import Service, running_service
 from worker.delivery.node import Node
 from worker.messages import derive_id
 from worker.operations.embedded import Stack, Urls
@@ -30,86 +26,12 @@ pytestmark = pytest.mark.xdist_group("plain_celery")  # one node for the whole m
 RESULT_MAX = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Service:
-    """A worker node, the client that sends to it, and what can be seen of both from the stores."""
-
-    client: PlainClient
-    bank: Bank
-
-    @property
-    def redis(self) -> Redis:
-        return self.bank.run.given.redis
-
-    def deposit(self, account: UUID, amount: int = 5, **options: Any) -> str:
-        return self.client.send("accounts.deposit", {"account": account, "amount": amount}, **options)
-
-    def ended(self, job_id: UUID | str) -> Any:
-        """The job's row, once it has ended and owes nothing any more."""
-        sql = """
-            SELECT * FROM trivet.jobs AS job WHERE id = :id AND ended_at IS NOT NULL
-            AND NOT EXISTS (SELECT FROM trivet.outbox WHERE job_id = job.id)
-        """
-        found: list[Any] = []
-
-        def look() -> bool:
-            found[:] = self.bank.rows(sql, id=UUID(str(job_id)))
-            return bool(found)
-
-        wait_for(look, 10)
-        return found[0]  # as it was seen: a repeat that comes later may owe a result again
-
-    def events_of(self, job_id: UUID | str) -> list[dict[str, Any]]:
-        return [event for event in self.bank.events() if event["jobid"] == str(job_id)]
-
-    def effects_of(self, job_id: UUID | str) -> int:
-        """How often the job moved money: each movement has two entries."""
-        sql = "SELECT count(*) / 2 FROM ledger_entries WHERE movement_id = :id"
-        return int(self.bank.value(sql, id=UUID(str(job_id))))
-
-    def drain(self) -> None:
-        """Wait until everything sent before has run: a job sent last, to the queue that they went to."""
-        self.ended(self.deposit(uuid4()))
-
-
-@pytest.fixture(scope="session")
-def plain_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_environment(tmp_path_factory.mktemp("plain_celery"))
-
-
-@pytest.fixture(scope="module")
-def given(settings: Settings) -> Iterator[Resources]:
-    with closing(Resources.open(settings)) as given:
-        empty(given)
-        yield given
-
-
-@pytest.fixture(scope="module")
-def node(servers: Urls, given: Resources, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerNode]:
-    log = tmp_path_factory.mktemp("node") / "node.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fixtures.odd_jobs", "worker", "--concurrency=2"],
-            env=os.environ | servers.environment() | {"TRIVET_LEASE_S": "6"},
-            stdout=output,
-            stderr=output,
-        )
-    with process:
-        try:
-            node = WorkerNode(process, log)
-            node.wait_ready()
-            yield node
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
 def service(
-    node: WorkerNode, servers: Urls, given: Resources, plain_python: Path, tmp_path_factory: pytest.TempPathFactory
+    settings: Settings, servers: Urls, plain_python: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("client")
-    with closing(Node()) as shared, start_client(plain_python, folder, servers.redis) as client:
-        yield Service(client, Bank(Runner(given, shared)))
+    with running_service(settings, servers, plain_python, tmp_path_factory.mktemp("service")) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,6 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 
 from tests.fixtures.jobs import Bank, Runner, empty, message
 from worker.delivery.node import Node
@@ -21,7 +18,6 @@ from worker.messages import PAYLOAD_MAX, Message, job_id
 from worker.stores.resources import Resources
 
 AMOUNT_MAX = 2**53 - 1
-MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -81,45 +77,11 @@ COUNTS = """
 """
 COLLECTIONS = ("users", "receipts")
 TASKS = ("users.create", "accounts.open", "accounts.deposit", "accounts.transfer")
-IDS = {
-    "accounts.open": ["owner_id"],
-    "accounts.deposit": ["account"],
-    "accounts.transfer": ["source", "target"],
-}
-TEXTS = {"users.create": ["name", "email"], "accounts.open": ["currency"]}
-AMOUNTS = {"accounts.open": "opening_balance", "accounts.deposit": "amount", "accounts.transfer": "amount"}
 REQUIRED = {
     "users.create": ["name", "email"],
     "accounts.open": ["owner_id", "currency"],
     "accounts.deposit": ["account", "amount"],
     "accounts.transfer": ["source", "target", "amount"],
-}
-
-NO_ID = {
-    "number": 7,
-    "bool": True,
-    "null": None,
-    "list": [str(uuid4())],
-    "operator": {"$gt": ""},
-    "typed": {"__type__": "uuid", "__value__": uuid4().hex},
-    "word": "admin",
-    "empty": "",
-    "short": str(uuid4())[:-1],
-    "quote": "' OR 1=1 --",
-}
-NO_TEXT = {"number": 7, "bool": False, "null": None, "list": ["a"], "operator": {"$ne": None}, "empty": ""}
-NO_AMOUNT = {
-    "negative": -1,
-    "too large": AMOUNT_MAX + 1,
-    "beyond 64 bits": 2**64,
-    "far beyond 64 bits": 10**30,
-    "float": 5.0,
-    "cents as a fraction": 0.05,
-    "bool": True,
-    "text": "5",
-    "null": None,
-    "list": [5],
-    "operator": {"$inc": 5},
 }
 HOSTILE = {"NUL": "a\0b", "lone surrogate": "a\ud800b", "NaN": float("nan"), "Infinity": float("-inf")}
 
@@ -130,23 +92,13 @@ def _cases() -> Iterator[Any]:
 
     for task in TASKS:
         yield case(task, "unknown", "field", 1)
-        yield from (case(task, name, "missing", MISSING) for name in REQUIRED[task])
-        for name in IDS.get(task, []):
-            yield from (case(task, name, what, value) for what, value in NO_ID.items())
-        for name in TEXTS.get(task, []):
-            yield from (case(task, name, what, value) for what, value in NO_TEXT.items())
-        if task in AMOUNTS:
-            yield from (case(task, AMOUNTS[task], what, value) for what, value in NO_AMOUNT.items())
         yield from (case(task, REQUIRED[task][0], what, value) for what, value in HOSTILE.items())
-    yield case("accounts.deposit", "amount", "zero", 0)
-    yield case("accounts.transfer", "amount", "zero", 0)
     yield from (case("accounts.deposit", "amount", what, value) for what, value in HOSTILE.items())
     for currency in ("eur", "EURO", "XXX", "EU", "E\N{LATIN CAPITAL LETTER U WITH DIAERESIS}R"):
         yield case("accounts.open", "currency", currency.encode("ascii", "replace").decode(), currency)
     for email in ("ada", "ada@", "@example.org", "ada@example", "a b@example.org", "a@b@example.org", "a@x..org"):
         yield case("users.create", "email", email, email)
     yield case("users.create", "email", "too long", f"{'a' * 60}@{'b' * 200}.example.org")
-    yield case("users.create", "name", "too long", "x" * 201)
 
 
 @pytest.fixture(scope="module")
@@ -195,15 +147,9 @@ def rejected(ending: Ending, code: str, field: str | None) -> None:
     assert message
 
 
-def with_changes(payload: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: value for field, value in {**payload, **changes}.items() if value is not MISSING}
-
-
 @pytest.mark.parametrize(("task", "changes", "field"), list(_cases()))
-def test_what_is_no_valid_field_is_rejected_by_its_name(
-    world: World, task: str, changes: dict[str, Any], field: str
-) -> None:
-    ending = run_between_neighbours(world, message(task, with_changes(world.valid(task), changes)))
+def test_what_is_refused_harms_no_neighbour(world: World, task: str, changes: dict[str, Any], field: str) -> None:
+    ending = run_between_neighbours(world, message(task, world.valid(task) | changes))
 
     rejected(ending, "invalid_payload", field)
 
@@ -418,6 +364,27 @@ def test_what_is_no_message_is_parked_with_its_raw_bytes(world: World, task: str
     assert world.bank.value("SELECT body FROM trivet.jobs WHERE id = :id", id=job_id(bad)) == raw
 
 
+@pytest.mark.parametrize("key", ["x" * 200_000, "." * 200_000, "ä" * 100_000], ids=["letters", "dots", "umlauts"])
+def test_a_key_however_long_makes_no_long_event(world: World, key: str) -> None:
+    payload = world.valid("accounts.deposit") | {key: 1}
+
+    ending = run_between_neighbours(world, message("accounts.deposit", payload))
+
+    rejected(ending, "invalid_payload", f"{key[:1_000]}…")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [("ada@example.org", "<address>"), ("a.b@x.org", "a.<address>"), ("a b", "a b"), ("@", "@")]
+)
+def test_an_address_that_is_a_key_is_in_no_event(world: World, key: str, told: str) -> None:
+    unknown = world.valid("accounts.deposit") | {key: 1}
+    within = {"collection": "notes", "id": "a", "body": {"mailed": {key: "\ud800"}}}
+
+    rejected(run_between_neighbours(world, message("accounts.deposit", unknown)), "invalid_payload", told)
+    (ending,) = world.bank.run(message("documents.put", within))
+    assert ending.data["field"] == f"body.mailed.{told}"
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_an_empty_payload_is_rejected_for_the_first_field_that_is_missing(world: World, task: str) -> None:
     ending = run_between_neighbours(world, message(task, {}))
@@ -500,45 +467,3 @@ def test_the_whole_table_left_money_and_documents_in_step(world: World) -> None:
     world.bank.run.deliver_all()
 
     world.bank.check()
-
-
-# Generated payloads: the right shape with anything in it, and anything in any shape.
-
-NUMBERS = st.one_of(
-    st.integers(-5, 5), st.integers(-(2**70), 2**70), st.floats(), st.sampled_from([AMOUNT_MAX, AMOUNT_MAX + 1])
-)
-TEXT = st.text(st.characters(codec=None, categories=None), max_size=8)  # surrogates and NUL too
-SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXT)
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
-
-
-def payloads(world: World, task: str) -> SearchStrategy[Any]:
-    """Payloads of a task: often valid in part, sometimes in full."""
-    accounts = [world.account, world.other, world.dollars, world.closed, world.full, world.user, uuid4()]
-    fields: dict[str, SearchStrategy[Any]] = {
-        **dict.fromkeys(("source", "target", "account", "owner_id"), st.sampled_from([*map(str, accounts)])),
-        **dict.fromkeys(("amount", "opening_balance"), st.integers(-1, 300)),
-        "currency": st.sampled_from(["EUR", "USD", "eur"]),
-        "email": st.integers(0, 9).map(lambda n: f"{n}@example.org"),
-        "name": TEXT,
-    }
-    names = [*REQUIRED[task], *({AMOUNTS[task]} - set(REQUIRED[task]) if task in AMOUNTS else ())]
-    shape = st.fixed_dictionaries({name: fields[name] for name in names})
-    spoiled = st.tuples(shape, st.dictionaries(st.sampled_from(names) | TEXT, JSON, max_size=2))
-    return shape | spoiled.map(lambda pair: pair[0] | pair[1]) | JSON
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_no_payload_whatever_leads_to_an_error_or_to_half_an_effect(bank: Bank, task: str) -> None:
-    world = World.make(bank)
-
-    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.lists(payloads(world, task), min_size=1, max_size=8))
-    def holds(batch: list[Any]) -> None:
-        endings = bank.run(*(message(task, payload) for payload in batch))
-        assert {ending.outcome for ending in endings} <= {Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.PARKED}
-        codes = {ending.data["code"] for ending in endings if ending.outcome is Outcome.PARKED}
-        assert codes <= {"unreadable"}
-        bank.check()
-
-    holds()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.fixtures.amounts import ORDERS
 from tests.fixtures.copies import sessions_served
 from tests.fixtures.jobs import Bank, message
 from worker.delivery import redis_lane
@@ -45,9 +46,10 @@ def deliver(bank: Bank, rows: Sequence[Due]) -> None:
         assert redis_lane.deliver(bank.run.given.redis, rows[start : start + 100]) == {}
 
 
-def test_in_a_thousand_random_orders_of_delivery_what_was_revoked_stays_gone(bank: Bank) -> None:
+@pytest.mark.generated
+def test_in_random_orders_of_delivery_what_was_revoked_stays_gone(bank: Bank) -> None:
     chance, users = random.Random(9), [bank.user() for _ in range(50)]
-    numbers = range(1_000)
+    numbers = range(ORDERS)
     steps = [
         [job("open", number, user_id=chance.choice(users), ttl_s=chance.randint(60, 3_600)) for number in numbers],
         [job("touch", number, ttl_s=chance.randint(60, 7_200)) for number in numbers],
@@ -57,7 +59,7 @@ def test_in_a_thousand_random_orders_of_delivery_what_was_revoked_stays_gone(ban
         done = batch.run(step[0].task, step, bank.run.given)
         assert {attempt.ended.outcome for attempt in done.attempts} == {Outcome.SUCCEEDED}
     owed = owed_to_redis(bank)
-    assert len(owed) == 2_500
+    assert len(owed) == 2.5 * ORDERS
 
     deliver(bank, chance.sample(owed * 2, len(owed) * 2))
 
@@ -69,9 +71,10 @@ def test_in_a_thousand_random_orders_of_delivery_what_was_revoked_stays_gone(ban
     bank.check()
 
 
-def test_in_a_thousand_random_orders_of_jobs_what_was_revoked_stays_gone(bank: Bank) -> None:
+@pytest.mark.generated
+def test_in_random_orders_of_jobs_what_was_revoked_stays_gone(bank: Bank) -> None:
     chance, user = random.Random(10), bank.user()
-    orders = [chance.sample(_jobs_of(number, user), 7) for number in range(1_000)]
+    orders = [chance.sample(_jobs_of(number, user), 7) for number in range(ORDERS)]
     revoked: set[int] = set()
 
     for step in zip(*orders, strict=True):
@@ -82,7 +85,7 @@ def test_in_a_thousand_random_orders_of_jobs_what_was_revoked_stays_gone(bank: B
             revoked |= {number for number in now if verb == "revoke"}
         assert not sessions_served(bank.run.given).keys() & {token(number) for number in revoked}
 
-    assert len(revoked) == 1_000
+    assert len(revoked) == ORDERS
     assert sessions_served(bank.run.given) == {}
     bank.check()
 

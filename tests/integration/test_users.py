@@ -110,6 +110,17 @@ def test_a_list_is_filtered_ordered_and_counted(bank: Bank) -> None:
     assert ([user["name"] for user in second.data["users"]], second.data["total"]) == (["Bea"], 3)
 
 
+def test_a_page_of_the_longest_names_is_shorter_and_the_next_one_goes_on(bank: Bank) -> None:
+    newcomers = [{"name": "\u0001" * 200, "email": f"{uuid4()}@example.org"} for _ in range(100)]
+    bank.run(*(message("users.create", newcomer) for newcomer in newcomers))
+    seen: list[str] = []
+
+    while page := do(bank, "list", limit=100, skip=len(seen)).data["users"]:
+        seen += [user["id"] for user in page]
+
+    assert len(seen) == len(set(seen)) == 100
+
+
 def test_no_address_and_nothing_that_was_read_is_in_an_event(bank: Bank) -> None:
     user = bank.user()
     email = seen(bank, user)["email"]

@@ -2,20 +2,21 @@
 
 import json
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-import tasks.accounts  # declares its jobs, as the next one
-import tasks.users  # noqa: F401 - declares its jobs
+from docs.pages.tasks import declared
 from worker.errors import Outcome
-from worker.execution.job import JOBS
 from worker.execution.reading import read
 from worker.messages import Message, job_id
-from worker.operations.demo.planning import JOBS_MIN, plan_workload
+from worker.operations.demo.planning import COVERING, JOBS_MIN, plan_workload
+from worker.operations.demo.slices import ORDER
 from worker.operations.demo.workload import Workload
 
 SEEDS = range(20)
+JOBS = {job.name: job for job in declared() if not job.name.endswith("_singly")}  # those are made by a test
 
 
 def rejected_on_reading(task: str, payload: dict[str, object]) -> bool:
@@ -34,14 +35,25 @@ def balances_after(workload: Workload, *, reverse: bool) -> dict[UUID, int]:
                 continue
             match message.task, message.payload:
                 case "accounts.open", payload:
-                    balances[key] = payload["opening_balance"]
+                    balances[key] = payload.get("opening_balance", 0)
                 case "accounts.deposit", payload:
                     balances[UUID(payload["account"])] += payload["amount"]
+                case "accounts.withdraw", payload:
+                    balances[UUID(payload["account"])] -= payload["amount"]
+                    assert balances[UUID(payload["account"])] >= 0
                 case "accounts.transfer", payload:
-                    balances[UUID(payload["source"])] -= payload["amount"]
-                    balances[UUID(payload["target"])] += payload["amount"]
-                    assert balances[UUID(payload["source"])] >= 0
+                    move(balances, payload, payload["amount"])
+                case "accounts.capture", payload:
+                    hold = workload.jobs[UUID(payload["hold"])].message.payload
+                    assert payload["amount"] <= hold["amount"]
+                    move(balances, hold, payload["amount"])
     return balances
+
+
+def move(balances: dict[UUID, int], between: dict[str, Any], amount: int) -> None:
+    balances[UUID(between["source"])] -= amount
+    balances[UUID(between["target"])] += amount
+    assert balances[UUID(between["source"])] >= 0
 
 
 def test_the_same_seed_makes_the_same_workload() -> None:
@@ -59,16 +71,25 @@ def test_so_many_distinct_jobs_are_sent_as_were_asked_for(jobs: int) -> None:
         assert len(set(workload.answers)) == workload.repeats > 0 < workload.conflicts
 
 
-def test_the_mix_has_every_task_and_every_reason_for_a_rejection() -> None:
+@pytest.mark.parametrize("jobs", [COVERING, 150, 2_000])
+def test_the_mix_has_every_task_that_there_is(jobs: int) -> None:
+    for seed in SEEDS if jobs < 1_000 else [1]:
+        workload = plan_workload(jobs, seed)
+
+        assert {job.message.task for job in workload.jobs.values()} == JOBS.keys()
+        assert set(workload.queues) == set(ORDER)
+
+
+def test_the_mix_has_every_reason_for_a_rejection_that_one_job_can_come_to() -> None:
     workload = plan_workload(2_000, 1)
 
-    tasks_ = Counter(job.message.task for job in workload.jobs.values())
     codes = Counter(job.code for job in workload.jobs.values())
 
-    assert tasks_.keys() == {"users.create", "accounts.open", "accounts.deposit", "accounts.transfer"}
     assert codes.keys() == {
-        *(None, "invalid_payload", "email_taken", "user_not_found", "account_not_found"),
-        *("insufficient_funds", "same_account", "currency_mismatch"),
+        *(None, "invalid_payload", "email_taken", "user_not_found", "user_has_accounts", "post_not_found"),
+        *("account_not_found", "insufficient_funds", "same_account", "currency_mismatch", "account_not_empty"),
+        *("hold_not_found", "hold_resolved", "collection_not_allowed", "document_invalid", "document_not_found"),
+        "session_not_found",
     }
     assert codes[None] > 1_500
 
@@ -90,7 +111,9 @@ def test_the_balances_do_not_depend_on_the_order_within_a_phase() -> None:
         workload = plan_workload(400, seed)
 
         assert (
-            balances_after(workload, reverse=False) == balances_after(workload, reverse=True) == workload.balances
+            balances_after(workload, reverse=False)
+            == balances_after(workload, reverse=True)
+            == workload.left.balances
         )
 
 

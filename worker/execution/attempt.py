@@ -1,15 +1,21 @@
 """One try at one job, on its way through the steps of a batch."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from worker.delivery.effects import Effects
 from worker.errors import Outcome, Rejected
 from worker.execution.command import Command
 from worker.messages import Message, printable
+
+TOLD_MAX: Final = 1_000
+"""Characters of what is told of a rejection. A key of a payload may be far longer, and be the field to name."""
+_ADDRESS: Final = re.compile(r"[^\s@.]*@\S+")
+"""An email address for a key, or what looks like one: there is none in any event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +35,20 @@ class Ending:
     @classmethod
     def rejected(cls, rejection: Rejected) -> "Ending":
         """Asked for something that cannot be."""
-        told = {name: printable(text) if isinstance(text, str) else text for name, text in rejection.data.items()}
-        return cls(Outcome.REJECTED, told)
+        return cls(Outcome.REJECTED, {name: _told(name, value) for name, value in rejection.data.items()})
 
     @classmethod
     def parked(cls, code: str, message: str, error: str | None = None, *, failed: bool = False) -> "Ending":
         """Given up."""
         return cls(Outcome.PARKED, {"code": code, "message": printable(message)}, error or message, failed=failed)
+
+
+def _told(name: str, value: object) -> object:
+    """What an event, a result and the ledger may say: a field is named by the producer, who may name anything."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value if len(value) <= TOLD_MAX else f"{value[:TOLD_MAX]}…")
+    return _ADDRESS.sub("<address>", text) if name == "field" else text
 
 
 def after_replays(replays: int) -> str:

@@ -58,7 +58,7 @@ def _work(workload: Workload, urls: Urls, opened: ExitStack, folder: Path, show:
     for running in (worker, beat):  # they do so while the books are read
         running.ask_to_end()
     with show.step("read and check what the stores hold"):
-        return read_books(stores)
+        return read_books(stores, workload.jobs)
 
 
 def _send_phases(workload: Workload, urls: Urls, watch: Watch, name: Callable[[str], None]) -> None:

@@ -3,15 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from worker.errors import Outcome
 from worker.operations.demo.books import Books
-from worker.operations.demo.checking import balance_drift, ledger_sum, mismatches
+from worker.operations.demo.checking import mismatches
+from worker.operations.demo.money import balance_drift, ledger_sum
+from worker.operations.demo.slices import Slice, slices_of
 from worker.operations.demo.workload import Workload
+
+ENDS: Final = (Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.PARKED)
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,14 @@ class Summary:
     workload: Workload
     books: Books
     seconds: float
+    slices: Sequence[Slice]
     mismatches: Sequence[str]
 
     @classmethod
     def of(cls, seed: int, workload: Workload, books: Books, seconds: float) -> Self:
         """Check the books and sum them up."""
-        return cls(seed, workload, books, seconds, mismatches(workload, books))
+        slices = list(slices_of(workload, books))
+        return cls(seed, workload, books, seconds, slices, mismatches(workload, books))
 
     @property
     def ok(self) -> bool:
@@ -37,13 +44,13 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
         states = Counter(job.state for job in self.books.jobs.values())
-        ends = {str(end): states[end] for end in (Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.PARKED)}
+        ends = {str(end): states[end] for end in ENDS}
         return {
             "jobs": {"accepted": len(self.workload.jobs), **ends},
             "repeated": self.workload.repeats,
             "conflicts": self.books.refused,
             "rows": self._rows(),
-            "documents": self.books.documents,
+            "documents": self.books.documents.total(),
             "events": len(self.books.event_ids),
             "owed": self.books.owed,
             "balance_drift": balance_drift(self.books),
@@ -51,40 +58,44 @@ class Summary:
             "seconds": round(self.seconds, 2),
             "working_seconds": round(self.books.working_s, 2),
             "seed": self.seed,
+            "slices": {one.name: one.to_json() for one in self.slices},
             "ok": self.ok,
             "mismatches": list(self.mismatches),
         }
 
     def to_tables(self) -> RenderableType:
         """As people see it."""
-        return Group(self._outcomes(), "", self._findings())
+        return Group(self._by_slice(), "", self._findings())
 
     def _rows(self) -> dict[str, int]:
         books = self.books
-        return {"users": len(books.users), "accounts": len(books.balances), "ledger_entries": len(books.entries)}
+        return {
+            "users": len(books.users),
+            "posts": len(books.posts),
+            "accounts": len(books.accounts),
+            "ledger_entries": len(books.entries),
+            "documents": len(books.bodies),
+            "sessions": len(books.sessions),
+            "notifications": len(books.notifications),
+        }
 
-    def _outcomes(self) -> Table:
-        jobs = self.books.jobs.values()
-        table = Table("jobs", title=f"Trivet demo: {len(self.workload.jobs):,} jobs, seed {self.seed}")
-        for end in (Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.PARKED):
-            table.add_column(end, justify="right")
-        table.add_column("rejected because of", overflow="fold")
-        for task in sorted({job.task for job in jobs}):
-            self._add(table, task, task)
+    def _by_slice(self) -> Table:
+        title = f"Trivet demo: {len(self.workload.jobs):,} jobs, seed {self.seed}"
+        caption = "copies: documents in MongoDB, and sessions that Redis serves"
+        table = Table("slice", title=title, caption=caption, box=box.ROUNDED)
+        for name in (*ENDS, "rows", "copies"):
+            table.add_column(name, justify="right")
+        table.add_column("adds up", justify="center")
+        for one in self.slices:
+            counts = (one.succeeded, one.rejected, one.parked)
+            table.add_row(one.name, *map(_count, (*counts, one.rows, one.copies)), _verdict(ok=one.ok))
         table.add_section()
-        self._add(table, "all", "", style="bold")
+        sums = [sum(column) for column in zip(*(one[1:6] for one in self.slices), strict=True)]
+        table.add_row("all", *map(_count, sums), _verdict(ok=self.ok), style="bold")
         return table
 
-    def _add(self, table: Table, name: str, task: str, style: str = "") -> None:
-        jobs = [job for job in self.books.jobs.values() if job.task.startswith(task)]
-        states = Counter(job.state for job in jobs)
-        codes = Counter((job.data or {}).get("code") for job in jobs if job.state == Outcome.REJECTED)
-        reasons = ", ".join(f"{code} {count:,}" for code, count in codes.most_common()) if task else ""
-        counts = (states[end] for end in (Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.PARKED))
-        table.add_row(name, *(f"{count:,}" if count else "–" for count in counts), reasons, style=style)
-
     def _findings(self) -> Table:
-        table = Table(show_header=False)
+        table = Table(show_header=False, box=box.ROUNDED)
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, finding in self._found().items():
@@ -96,15 +107,28 @@ class Summary:
 
     def _found(self) -> dict[str, str]:
         books, told = self.books, self.to_json()
-        rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self._rows().items())
-        kinds = f"{len(books.user_documents):,} users, {len(books.receipts):,} receipts"
+        codes = Counter(
+            (job.data or {}).get("code") for job in books.jobs.values() if job.state == Outcome.REJECTED
+        )
+        kinds = ", ".join(f"{count:,} {name}" for name, count in sorted(books.documents.items()) if count)
         rate = len(books.jobs) / max(books.working_s, 0.001)
         return {
+            "rejected for": ", ".join(f"{code} {count:,}" for code, count in codes.most_common()) or "–",
             "sent again": f"{self.workload.repeats:,} repeats, {books.refused:,} refused for another payload",
-            "rows": rows,
-            "documents": f"{books.documents:,} ({kinds})",
+            "documents": f"{told['documents']:,}: {kinds}",
             "events": f"{told['events']:,}, one for each job that ended and for each refused message",
-            "money": f"balance drift {told['balance_drift']}, ledger sum {told['ledger_sum']}",
+            "money": (
+                f"{len(books.entries):,} ledger entries, balance drift {told['balance_drift']}, "
+                f"ledger sum {told['ledger_sum']}"
+            ),
             "still owed": f"{books.owed:,}",
             "seconds": f"{books.working_s:.1f} for the jobs ({rate:,.0f} a second), {self.seconds:.1f} in all",
         }
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "–"
+
+
+def _verdict(*, ok: bool) -> str:
+    return "[green]✓[/]" if ok else "[bold red]✗[/]"

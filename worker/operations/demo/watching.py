@@ -1,7 +1,7 @@
 """Watches the worker at its work: counts in the stores, and tells when it died or makes no progress."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,9 +12,11 @@ from worker.operations.demo.workload import Workload
 from worker.operations.programs import Running
 
 LOOK_EVERY_S: Final = 0.05
+LOOK_WITHIN_S: Final = 1.0
+LOOKING_SHARE: Final = 0.1
+"""Of the time, at most so much is spent on looking: to count many jobs takes a while, which others wait for."""
 PATIENCE_S: Final = 30.0
 RESULT_KEY: Final = "celery-task-meta-"
-QUEUES: Final = ("users", "accounts")
 
 
 @dataclass(frozen=True)
@@ -49,26 +51,29 @@ class Watch:
     patience_s: float = PATIENCE_S
     _last: Look | None = None
     _looked_at: float = field(default_factory=time.monotonic)
+    _pause_s: float = LOOK_EVERY_S
     _changed_at: float = field(default_factory=time.monotonic)
 
     def until_ended(self, jobs: int) -> None:
         """Wait until so many jobs have ended."""
         while self._look().ended < jobs:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(self._pause_s)
 
     def until_quiet(self) -> None:
         """Wait until every message has had its effect and everything owed is delivered."""
         wanted = (len(self.workload.jobs), self.workload.conflicts, self.workload.repeats)
         while not ((look := self._look()).quiet and (look.ended, look.refused, look.answered) >= wanted):
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(self._pause_s)
 
     def glance(self) -> None:
         """Look, unless that was a moment ago."""
-        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+        if time.monotonic() - self._looked_at > self._pause_s:
             self._look()
 
     def _look(self) -> Look:
-        look, now = look_at(self.stores, self.workload.answers), time.monotonic()
+        began = time.monotonic()
+        look, now = look_at(self.stores, self.workload), time.monotonic()
+        self._pause_s = min(max(LOOK_EVERY_S, (now - began) / LOOKING_SHARE), LOOK_WITHIN_S)
         if look != self._last:
             self._changed_at = now
         self._last, self._looked_at = look, now
@@ -87,17 +92,19 @@ class Watch:
         return DemoFailed(f"{problem}; the last lines of its log, {self.log}:\n{last_words(self.log)}")
 
 
-def look_at(stores: Stores, answers: Sequence[str]) -> Look:
-    """Count what there is now, without beat's jobs; `answers` are the task ids whose results were asked for."""
+def look_at(stores: Stores, workload: Workload) -> Look:
+    """Count what there is now, without what beat has enqueued."""
     counts = stores.postgres.execute(
         """
         SELECT (SELECT count(*) FROM trivet.jobs
-                WHERE ended_at IS NOT NULL AND task NOT LIKE 'maintenance.%') AS ended,
+                WHERE ended_at IS NOT NULL AND (task NOT LIKE 'maintenance.%%' OR id = ANY(%s))) AS ended,
                (SELECT count(*) FROM trivet.job_conflicts) AS refused,
                (SELECT count(*) FROM trivet.outbox) AS owed
-        """
+        """,
+        (workload.maintenance,),
     ).fetchone()
     assert counts is not None  # noqa: S101 - a SELECT without FROM has one row
-    answered = stores.redis.exists(*(RESULT_KEY + task_id for task_id in answers)) if answers else 0
-    queued = sum(stores.redis.llen(queue) for queue in QUEUES)
+    answers = [RESULT_KEY + task_id for task_id in workload.answers]
+    answered = stores.redis.exists(*answers) if answers else 0
+    queued = sum(stores.redis.llen(queue) for queue in workload.queues)
     return Look(counts.ended, counts.refused, answered, counts.owed, queued)

@@ -1,21 +1,19 @@
 """The workload: which messages are sent, and what must become of each job, known before the first one is sent.
 
 Jobs run in any order, so the work comes in phases that wait for each other, and within a phase no outcome depends
-on the order: an account sends at most what it was opened with, and a transfer without funds asks for more than
-there is.
+on the order: an account sends at most what it was opened with, a transfer without funds asks for more than there
+is, and what is removed is removed in a later phase than it was made and changed in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from functools import cached_property
-from random import Random
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from worker.errors import Outcome
 from worker.messages import derive_id
-
-KEYED_SHARE: Final = 0.3
 
 Payload = dict[str, Any]
 
@@ -69,12 +67,31 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Left:
+    """What must be left of the workload when it is over.
+
+    `names` are those of the users who stay, `gone` the others; `sessions` have their users, `notifications` say
+    whether they were read. `posts` are those that came by a job of their own.
+    """
+
+    balances: Mapping[UUID, int]
+    held: Mapping[UUID, int]
+    closed: AbstractSet[UUID]
+    names: Mapping[UUID, str]
+    gone: AbstractSet[UUID]
+    posts: AbstractSet[UUID]
+    bodies: Mapping[str, Payload]
+    sessions: Mapping[str, UUID]
+    notifications: Mapping[UUID, bool]
+
+
+@dataclass(frozen=True)
 class Workload:
     """The phases, and what must be found in the stores when they are over."""
 
     phases: Sequence[Phase]
     jobs: Mapping[UUID, Planned]
-    balances: Mapping[UUID, int]
+    left: Left
     repeats: int
     conflicts: int
 
@@ -88,46 +105,12 @@ class Workload:
         """All messages, in the order of sending."""
         return [message for phase in self.phases for message in phase.messages]
 
+    @cached_property
+    def maintenance(self) -> list[UUID]:
+        """The jobs of tasks that beat enqueues as well."""
+        return [key for key, job in self.jobs.items() if job.message.queue == "maintenance"]
 
-@dataclass
-class Plan:
-    """A workload in the making."""
-
-    random: Random
-    jobs: dict[UUID, Planned] = field(default_factory=dict)
-    repeated: set[UUID] = field(default_factory=set)
-    users: list[Planned] = field(default_factory=list)
-    accounts: dict[str, list[UUID]] = field(default_factory=dict)
-    balances: dict[UUID, int] = field(default_factory=dict)
-    funds: dict[UUID, int] = field(default_factory=dict)
-
-    def uuid(self) -> UUID:
-        """A random id (UUIDv4), the same for the same seed."""
-        return UUID(int=self.random.getrandbits(128), version=4)
-
-    def job(self, task: str, payload: Payload, code: str | None = None) -> Planned:
-        """Plan a job; some go by an idempotency key, the others by their task id."""
-        key = f"demo-{self.random.getrandbits(64):016x}" if self.random.random() < KEYED_SHARE else None
-        planned = Planned(Message(task, payload, str(self.uuid()), key), code)
-        self.jobs[planned.message.job_id] = planned
-        return planned
-
-    def repeat(self, message: Message) -> Message:
-        """The same job again, by a task id of its own where a key says what is meant; it asks for the result."""
-        self.repeated.add(message.job_id)
-        return Message(message.task, message.payload, self._task_id(message), message.key, want_result=True)
-
-    def conflict(self, message: Message, payload: Payload) -> Message:
-        """Another payload under the id of a job."""
-        return Message(message.task, payload, self._task_id(message), message.key)
-
-    def _task_id(self, message: Message) -> str:
-        return str(self.uuid()) if message.key else message.task_id
-
-    def finish(self, phases: Iterable[Phase]) -> Workload:
-        """The workload, with what follows from its messages counted."""
-        phases = list(phases)
-        sent = [message for phase in phases for message in phase.messages]
-        repeats = sum(message.want_result for message in sent)
-        conflicts = len(sent) - repeats - len(self.jobs)
-        return Workload(phases, self.jobs, self.balances, repeats, conflicts)
+    @cached_property
+    def queues(self) -> list[str]:
+        """The queues that they go to."""
+        return sorted({message.queue for message in self.messages})

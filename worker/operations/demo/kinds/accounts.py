@@ -1,11 +1,11 @@
-"""The kinds of jobs in the workload: each plans one job, and says what must become of it."""
+"""Accounts: opened, filled, emptied and closed, and money that moves between them."""
 
-from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from worker.operations.demo.invalid import invalid_payload
-from worker.operations.demo.workload import Payload, Plan, Planned
+from worker.operations.demo.kinds.spoiled import spoiled
+from worker.operations.demo.plan import Plan
+from worker.operations.demo.workload import Planned
 
 CURRENCIES: Final = ("EUR", "USD", "JPY")
 OPENING_MAX: Final = 500_000
@@ -14,30 +14,6 @@ BEYOND_ALL_FUNDS: Final = 10**12
 FUNDED_SHARE: Final = 0.85
 POPULAR: Final = 3
 POPULAR_SHARE: Final = 0.3
-FIRST_NAMES: Final = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia", "Ken", "Frances", "Leslie", "Margaret")
-
-Kind = Callable[[Plan], Planned]
-
-
-def user(plan: Plan) -> Planned:
-    """A user that can be created."""
-    number = len(plan.users) + 1
-    name = plan.random.choice(FIRST_NAMES)
-    payload = {"name": f"{name} {number}", "email": f"{name.lower()}.{number}@example.com"}
-    planned = plan.job("users.create", payload)
-    plan.users.append(planned)
-    return planned
-
-
-def taken_email(plan: Plan) -> Planned:
-    """A user with the email address of one that exists, written in another case."""
-    email = plan.random.choice(plan.users).message.payload["email"]
-    return plan.job("users.create", {"name": "Mallory", "email": email.upper()}, "email_taken")
-
-
-def invalid_user(plan: Plan) -> Planned:
-    """A user that cannot be."""
-    return _spoiled(plan, "users.create", {"name": "Nobody", "email": "nobody@example.com"})
 
 
 def account(plan: Plan) -> Planned:
@@ -53,34 +29,47 @@ def account_of_nobody(plan: Plan) -> Planned:
 
 def invalid_account(plan: Plan) -> Planned:
     """An account that cannot be."""
-    return _spoiled(plan, "accounts.open", {"owner_id": str(_owner(plan)), "currency": "EUR", "opening_balance": 1})
+    return spoiled(plan, "accounts.open", {"owner_id": str(owner(plan)), "currency": "EUR", "opening_balance": 1})
 
 
 def deposit(plan: Plan) -> Planned:
     """Money comes in; the account may be one that all use."""
-    account, amount = _account(plan), _amount(plan)
+    account, amount = _account(plan), amount_of(plan)
     plan.balances[account] += amount
     return plan.job("accounts.deposit", {"account": str(account), "amount": amount})
 
 
 def deposit_to_nowhere(plan: Plan) -> Planned:
     """A deposit to an account that does not exist."""
-    payload = {"account": str(plan.uuid()), "amount": _amount(plan)}
+    payload = {"account": str(plan.uuid()), "amount": amount_of(plan)}
     return plan.job("accounts.deposit", payload, "account_not_found")
 
 
 def invalid_deposit(plan: Plan) -> Planned:
     """A deposit that cannot be."""
-    return _spoiled(plan, "accounts.deposit", {"account": str(_account(plan)), "amount": 1})
+    return spoiled(plan, "accounts.deposit", {"account": str(_account(plan)), "amount": 1})
+
+
+def withdrawal(plan: Plan) -> Planned:
+    """Money goes out, of what is left of the opening balance."""
+    source, _ = pair(plan)
+    if not (amount := spend(plan, source)):
+        return deposit(plan)
+    plan.balances[source] -= amount
+    return plan.job("accounts.withdraw", {"account": str(source), "amount": amount})
+
+
+def withdrawal_without_funds(plan: Plan) -> Planned:
+    """More goes out than all money there is."""
+    payload = {"account": str(_account(plan)), "amount": BEYOND_ALL_FUNDS}
+    return plan.job("accounts.withdraw", payload, "insufficient_funds")
 
 
 def transfer(plan: Plan) -> Planned:
     """Money moves: from what is left of the opening balance of its source, so that the order does not matter."""
-    source, target = _pair(plan)
-    if not plan.funds[source]:
+    source, target = pair(plan)
+    if not (amount := spend(plan, source)):
         return deposit(plan)
-    amount = plan.random.randint(1, max(1, plan.funds[source] // 4))
-    plan.funds[source] -= amount
     plan.balances[source] -= amount
     plan.balances[target] += amount
     return _transfer(plan, source, target, amount)
@@ -88,7 +77,7 @@ def transfer(plan: Plan) -> Planned:
 
 def transfer_without_funds(plan: Plan) -> Planned:
     """A transfer of more than all money there is."""
-    return _transfer(plan, *_pair(plan), BEYOND_ALL_FUNDS + _amount(plan), "insufficient_funds")
+    return _transfer(plan, *pair(plan), BEYOND_ALL_FUNDS + amount_of(plan), "insufficient_funds")
 
 
 def transfer_to_itself(plan: Plan) -> Planned:
@@ -99,7 +88,7 @@ def transfer_to_itself(plan: Plan) -> Planned:
 
 def transfer_from_nowhere(plan: Plan) -> Planned:
     """A transfer from an account that does not exist."""
-    return _transfer(plan, plan.uuid(), _account(plan), _amount(plan), "account_not_found")
+    return _transfer(plan, plan.uuid(), _account(plan), amount_of(plan), "account_not_found")
 
 
 def transfer_across_currencies(plan: Plan) -> Planned:
@@ -110,16 +99,44 @@ def transfer_across_currencies(plan: Plan) -> Planned:
 
 def invalid_transfer(plan: Plan) -> Planned:
     """A transfer that cannot be."""
-    source, target = _pair(plan)
-    return _spoiled(plan, "accounts.transfer", {"source": str(source), "target": str(target), "amount": 1})
+    source, target = pair(plan)
+    return spoiled(plan, "accounts.transfer", {"source": str(source), "target": str(target), "amount": 1})
 
 
-def open_account(plan: Plan, currency: str) -> Planned:
+def account_to_close(plan: Plan) -> Planned:
+    """An account that stays empty until it is closed; its owner may be one who leaves."""
+    holder = plan.random.choice([*plan.leavers, owner(plan)])
+    planned = plan.job("accounts.open", {"owner_id": str(holder), "currency": "EUR"})
+    plan.balances[planned.message.job_id] = 0
+    plan.empty.append(planned.message.job_id)
+    plan.holders[planned.message.job_id] = holder
+    return planned
+
+
+def closing(plan: Plan) -> Planned:
+    """An empty account closes."""
+    if not plan.empty:
+        return closing_with_money(plan)
+    account = plan.take(plan.empty)
+    plan.closed.add(account)
+    return plan.job("accounts.close", {"id": str(account)})
+
+
+def closing_with_money(plan: Plan) -> Planned:
+    """An account with money, which does not close."""
+    rich = max(plan.balances, key=plan.balances.__getitem__)
+    return plan.job("accounts.close", {"id": str(rich)}, "account_not_empty")
+
+
+def open_account(plan: Plan, currency: str, *, funded: bool = False) -> Planned:
     """An account in this currency, with its opening balance to spend."""
-    funds = plan.random.randint(1, OPENING_MAX) if plan.random.random() < FUNDED_SHARE else 0
-    payload = {"owner_id": str(_owner(plan)), "currency": currency, "opening_balance": funds}
+    has_funds = funded or plan.random.random() < FUNDED_SHARE
+    funds = plan.random.randint(1_000, OPENING_MAX) if has_funds else 0
+    holder = owner(plan)
+    payload = {"owner_id": str(holder), "currency": currency, "opening_balance": funds}
     planned = plan.job("accounts.open", payload)
     account = planned.message.job_id
+    plan.holders[account] = holder
     plan.accounts.setdefault(currency, []).append(account)
     plan.balances[account] = plan.funds[account] = funds
     return planned
@@ -130,15 +147,22 @@ def _transfer(plan: Plan, source: UUID, target: UUID, amount: int, code: str | N
     return plan.job("accounts.transfer", payload, code)
 
 
-def _spoiled(plan: Plan, task: str, good: Payload) -> Planned:
-    return plan.job(task, invalid_payload(plan.random, task, good), "invalid_payload")
+def spend(plan: Plan, source: UUID) -> int:
+    """Some of what is left of the account's opening balance; 0 where nothing is."""
+    if not plan.funds[source]:
+        return 0
+    amount = plan.random.randint(1, max(1, plan.funds[source] // 4))
+    plan.funds[source] -= amount
+    return amount
 
 
-def _owner(plan: Plan) -> UUID:
+def owner(plan: Plan) -> UUID:
+    """Somebody who stays."""
     return plan.random.choice(plan.users).message.job_id
 
 
-def _amount(plan: Plan) -> int:
+def amount_of(plan: Plan) -> int:
+    """Some money."""
     return plan.random.randint(1, AMOUNT_MAX)
 
 
@@ -148,7 +172,7 @@ def _account(plan: Plan, currency: str | None = None) -> UUID:
     return plan.random.choice(accounts[:POPULAR] if plan.random.random() < POPULAR_SHARE else accounts)
 
 
-def _pair(plan: Plan) -> tuple[UUID, UUID]:
+def pair(plan: Plan) -> tuple[UUID, UUID]:
     """Two accounts of one currency; the target may be a popular one."""
     currency = plan.random.choice([currency for currency, accounts in plan.accounts.items() if len(accounts) > 1])
     target = _account(plan, currency)

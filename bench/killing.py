@@ -47,11 +47,16 @@ class Sent:
 
 @dataclass(frozen=True)
 class Found:
-    """What became of the jobs that were sent; `took_s` are the seconds from each kill to its takeover."""
+    """What became of the jobs that were sent; `took_s` are the seconds from each kill to its takeover.
+
+    `lost` had no effect and are nowhere any more. `waiting` are still in the queue or in hand, where a side could not
+    keep up: a number of messages, among which repeats may be.
+    """
 
     lease_s: float
     sent: int
     lost: int
+    waiting: int
     repeated: int
     wrong_balances: int
     endings: dict[str, int]

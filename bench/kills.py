@@ -49,9 +49,10 @@ def trial(name: str, scene: Scene, asked: argparse.Namespace) -> Found:
         took_s = kill_all(side, drawn(asked.seed, asked.kills, asked.lease), partial(tell, name, began, out))
     settle(side)
     sent = read(out)
-    lost, repeated, wrong = count(scene.bank, sent)
-    seconds = round(time.monotonic() - began)
-    return Found(asked.lease, len(sent), lost, repeated, wrong, side.endings(), took_s, seconds)
+    waiting = side.waiting()
+    without_effect, repeated, wrong = count(scene.bank, sent)
+    lost, seconds = max(0, without_effect - waiting), round(time.monotonic() - began)
+    return Found(asked.lease, len(sent), lost, waiting, repeated, wrong, side.endings(), took_s, seconds)
 
 
 def tell(name: str, began: float, out: Path, kills: int) -> None:
@@ -78,6 +79,7 @@ def rows(found: Found) -> dict[str, str]:
         "kill -9": f"{len(found.took_s)}",
         "jobs accepted": f"{found.sent:,}",
         "lost: no effect": f"{found.lost:,}",
+        "not run in time": f"{found.waiting:,}",
         "more than one effect": f"{found.repeated:,}",
         "accounts with wrong balance": f"{found.wrong_balances} of {ACCOUNTS}",
         "ended as succeeded": f"{found.endings.get('succeeded', '–'):,}" if found.endings else "no record",
@@ -96,7 +98,7 @@ def good(ours: Found, bank: Bank, lease_s: float) -> bool:
     except AssertionError:
         traceback.print_exc()
         return False
-    once = ours.endings == {"succeeded": ours.sent, "parked": 0} and ours.lost == ours.repeated == 0
+    once = ours.endings == {"succeeded": ours.sent, "parked": 0} and ours.lost == ours.waiting == ours.repeated == 0
     return once and ours.wrong_balances == 0 and max(ours.took_s) <= lease_s + GRACE_S
 
 

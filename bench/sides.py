@@ -50,6 +50,9 @@ class Side(Protocol):
     def idle(self) -> bool:
         """Whether nothing waits, nothing is in hand and nothing is owed."""
 
+    def waiting(self) -> int:
+        """How many messages are in the queue or in hand: they may still run."""
+
     def endings(self) -> dict[str, int]:
         """How many jobs succeeded and how many were parked, where there is a ledger that knows."""
 
@@ -79,6 +82,10 @@ class Ours:
         unended = "SELECT (SELECT count(*) FROM trivet.jobs WHERE ended_at IS NULL) + count(*) FROM trivet.outbox"
         redis = self._bank.run.given.redis
         return not (redis.llen("accounts") or self._fleet.in_hand() or self._bank.value(unended))
+
+    def waiting(self) -> int:
+        """What is in the queue or filed under a node."""
+        return self._bank.run.given.redis.llen("accounts") + sum(self._fleet.in_hand().values())
 
     def endings(self) -> dict[str, int]:
         """How many ended well, how many were parked."""
@@ -120,7 +127,11 @@ class Stock:
 
     def idle(self) -> bool:
         """Whether the queue and the workers' hands are empty."""
-        return not (self._redis.llen("plain") or self._redis.hlen("unacked"))
+        return not self.waiting()
+
+    def waiting(self) -> int:
+        """What is in the queue or filed as not acknowledged."""
+        return self._redis.llen("plain") + self._redis.hlen("unacked")
 
     def endings(self) -> dict[str, int]:
         """Nobody keeps a record."""

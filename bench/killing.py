@@ -49,8 +49,8 @@ class Sent:
 class Found:
     """What became of the jobs that were sent; `took_s` are the seconds from each kill to its takeover.
 
-    `lost` had no effect and are nowhere any more. `waiting` are still in the queue or in hand, where a side could not
-    keep up: a number of messages, among which repeats may be.
+    `lost` had no effect and are nowhere any more. `waiting` are messages that are still in the queue or in hand, where
+    a side could not keep up; repeats may be among them.
     """
 
     lease_s: float

@@ -49,7 +49,7 @@ class Sent:
 class Found:
     """What became of the jobs that were sent; `took_s` are the seconds from each kill to its takeover.
 
-    `lost` had no effect and are nowhere any more. `waiting` are messages that are still in the queue or in hand, where
+    `lost` had no effect and are nowhere any more. `waiting` are messages still in the queue or in hand, where
     a side could not keep up; repeats may be among them.
     """
 

@@ -30,7 +30,7 @@ class ProducerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: Annotated[SecretStr, _url("redis", "rediss")]
-    queue_max: int = Field(1_000_000, ge=1)
+    queue_max: int = Field(1_000_000, ge=1, le=10**9)
     queue_prefix: str = Field("", max_length=100, pattern=r"^[^\n]*$")
     env: Literal["development", "production"] = "development"
 
@@ -46,17 +46,17 @@ class Settings(ProducerSettings):
     postgres_url: Annotated[SecretStr, _url("postgresql")]
     mongo_url: Annotated[SecretStr, _url("mongodb", "mongodb+srv")]
 
-    pool_max: int = Field(20, ge=1)
+    pool_max: int = Field(20, ge=1, le=1_000)
     pool_idle_s: float = Field(30, gt=0, le=86_400)
     pool_timeout_s: float = Field(2, gt=0, le=3_600)
     slow_query_ms: float = Field(200, ge=0, le=86_400_000)
 
-    cache_ttl_s: int = Field(60, ge=1)
-    events_maxlen: int = Field(100_000, ge=1)
+    cache_ttl_s: int = Field(60, ge=1, le=366 * 86_400)
+    events_maxlen: int = Field(100_000, ge=1, le=10**9)
     batch_max: int = Field(500, ge=1, le=10_000)
     lease_s: float = Field(15, ge=3, le=3_600)
-    owed_max: int = Field(100_000, ge=1)
-    retention_d: int = Field(30, ge=1)
+    owed_max: int = Field(100_000, ge=1, le=10**9)
+    retention_d: int = Field(30, ge=1, le=36_500)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from billiard.einfo import ExceptionInfo
@@ -18,6 +18,13 @@ from worker.settings import Settings
 URLS = {"postgres_url": "postgresql://x", "mongo_url": "mongodb://x", "redis_url": "redis://x"}
 
 
+class Running:
+    """What the pool knows of what it was given, and has not answered."""
+
+    _job = 1
+    _cache: ClassVar[dict[int, object]] = {1: None}
+
+
 @dataclass
 class Pool:
     """Keeps what it is given, with what it is to call."""
@@ -28,39 +35,55 @@ class Pool:
     def apply_async(self, target: Callable[..., Report], args: Sequence[Any] = (), **options: Any) -> object:
         assert target is run_batch
         self.given.append((args[1], options))
-        return object()
+        return Running()
 
     def terminate_job(self, pid: int) -> None:
         raise AssertionError(pid)
 
 
 @dataclass
+class Entry:
+    """What a clock is to call."""
+
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
 class Timer:
     """A clock that is moved by hand."""
 
-    due: list[tuple[Callable[..., Any], Sequence[Any]]] = field(default_factory=list)
+    due: list[Entry] = field(default_factory=list)
 
-    def call_after(self, secs: float, fun: Callable[..., Any], args: Sequence[Any] = ()) -> None:
-        assert secs > 0
-        self.due.append((fun, args))
+    def call_after(self, secs: float, fun: Callable[..., Any], args: Sequence[Any] = ()) -> Entry:
+        assert secs >= 0
+        entry = Entry(fun, args)
+        self.due.append(entry)
+        return entry
 
     def call_repeatedly(self, secs: float, fun: Callable[..., Any], args: Sequence[Any] = ()) -> None:
         raise AssertionError((secs, fun, args))
 
     def pass_by(self) -> None:
         due, self.due = self.due, []
-        for function, args in due:
-            function(*args)
+        for entry in due:
+            if not entry.cancelled:
+                entry.function(*entry.args)
 
 
 class Holder:
-    """Has nothing against anything."""
+    """Has nothing against anything, unless it is away."""
 
     def __init__(self) -> None:
         self.ended: list[int] = []
+        self.away = False
 
-    def starting(self, *_: Any) -> set[int]:
-        return set()
+    def starting(self, *_: Any) -> set[int] | None:
+        return None if self.away else set()
 
     def done(self, tags: Any) -> None:
         self.ended += tags
@@ -161,3 +184,32 @@ def test_a_death_makes_all_that_ran_suspects_who_run_alone(death: Exception) -> 
 
     assert scene.batches() == [5, 1, 1]
     assert {arrival.deaths for arrival in [*scene.gathering.active(), *scene.gathering.reserved()]} == {0}
+
+
+def test_what_waits_for_its_time_starts_although_a_connection_that_failed_took_its_timer_away() -> None:
+    scene = Scene()
+    scene.holder.away = True  # Redis is gone again just when the batch is to be marked as running
+    scene.gathering.add(Arrival(message("other.task", {}), 9, "other"))
+    scene.gathering.flush()
+    assert [arrival.tag for arrival in scene.gathering.scheduled()] == [9]
+
+    scene.timer.due.clear()  # as Celery does with all that was set while it tried to connect
+    scene.holder.away = False
+    scene.gathering.recollect()
+    scene.timer.pass_by()
+
+    assert scene.gathering.scheduled() == []
+    assert scene.batches() == [5, 1]
+
+
+def test_a_timer_that_is_still_there_starts_it_once() -> None:
+    scene = Scene()
+    scene.holder.away = True
+    scene.gathering.add(Arrival(message("other.task", {}), 9, "other"))
+    scene.gathering.flush()
+
+    scene.holder.away = False
+    scene.gathering.recollect()
+    scene.timer.pass_by()
+
+    assert scene.batches() == [5, 1]

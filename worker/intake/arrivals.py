@@ -23,7 +23,8 @@ class Arrival:
     queue: str
     deaths: int | None = None
     give_up: tuple[str, str] | None = None
-    due: Any = None  # the timer's entry of one that waits for its time
+    due_at: float = 0  # monotonic: of one that waits for its time
+    due: Any = None  # the timer's entry for that
 
     @property
     def alone(self) -> bool:

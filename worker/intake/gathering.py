@@ -1,5 +1,6 @@
 """Gathering, in the main process: what arrives while the pool is busy forms the next batch of its task."""
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -166,8 +167,14 @@ class Gathering:
         self._events.started(batch)
 
     def recollect(self) -> None:
-        """Take back what the pool has dropped without a word; the timers of the old connection are gone too."""
+        """Take back what the pool has dropped without a word, and give what waits for its time a timer again.
+
+        With a connection, also one that only began, Celery drops every timer that was set meanwhile.
+        """
         self._resting = False
+        for arrival in list(self._scheduled.values()):
+            arrival.due.cancel()
+            self._wait_until_due(arrival)
         for batch in [batch for result, batch in self._in_pool if dropped(result)]:
             self._back_from_pool(batch)
             self._holder.waiting_again([arrival.tag for arrival in batch], batch[0].deaths)
@@ -212,7 +219,12 @@ class Gathering:
 
     def _add_later(self, delay_s: float, arrival: Arrival) -> None:
         self._scheduled[arrival.tag] = arrival
-        arrival.due = self._timer.call_after(delay_s, self._come_due, (arrival,))
+        arrival.due_at = time.monotonic() + delay_s
+        self._wait_until_due(arrival)
+
+    def _wait_until_due(self, arrival: Arrival) -> None:
+        left_s = max(0.0, arrival.due_at - time.monotonic())
+        arrival.due = self._timer.call_after(left_s, self._come_due, (arrival,))
 
     def _come_due(self, arrival: Arrival) -> None:
         if self._scheduled.pop(arrival.tag, None) is not None:

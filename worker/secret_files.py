@@ -1,7 +1,7 @@
 """Secrets that come in files, as containers are given them: `NAME_FILE` holds the path of what `NAME` would be."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,13 @@ def read_secret_files(variables: Iterable[str]) -> dict[str, str]:
     if problems:
         raise WrongSettings("; ".join(problems))
     return found
+
+
+def set_for_all(values: Mapping[str, str]) -> None:
+    """Set variables for this process and those that it starts, whatever files are named for them."""
+    os.environ.update(values)
+    for name in values:
+        os.environ.pop(name + SUFFIX, None)
 
 
 def _read(variable: str, path: str) -> str:

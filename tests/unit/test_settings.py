@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from worker.errors import WrongSettings
+from worker.secret_files import set_for_all
 from worker.settings import ProducerSettings, Settings, read_kind, read_settings
 
 URLS = {
@@ -249,3 +250,17 @@ def test_a_secret_comes_from_one_place(
 
     with pytest.raises(WrongSettings, match="TRIVET_REDIS_URL and TRIVET_REDIS_URL_FILE are both set"):
         read_settings(None)
+
+
+def test_servers_that_trivet_starts_itself_win_over_a_file_that_is_named_for_another(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("redis://elsewhere")
+    environment.delenv("TRIVET_REDIS_URL", raising=False)
+    environment.setenv("TRIVET_REDIS_URL_FILE", str(file))
+
+    environment.setenv("TRIVET_REDIS_URL", "")  # so that what is set now is taken back after the test
+    set_for_all({"TRIVET_REDIS_URL": "redis://here"})
+
+    assert read_settings(None).redis_url.get_secret_value() == "redis://here"

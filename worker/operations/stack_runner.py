@@ -1,6 +1,5 @@
 """The whole stack in the foreground: the embedded servers, a migrated database, and every process of Trivet."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from worker.operations.supervising import (
     run_once,
     stop_signals,
 )
+from worker.secret_files import set_for_all
 
 FLOWER_PORT: Final = 5555
 LOCALHOST: Final = "127.0.0.1"
@@ -70,7 +70,7 @@ def run_stack(folder: Path, say: Say, tell: Tell) -> None:
     `tell` is called with the URLs, passwords included, once the database is migrated.
     """
     with stop_signals() as stopping, _servers(folder, say) as servers:
-        os.environ.update(servers.stack.urls.environment())
+        set_for_all(servers.stack.urls.environment())
         _migrate(say, stopping)
         flower_port = FLOWER_PORT if ports.is_free(FLOWER_PORT) else ports.choose()
         tell(servers.stack.urls, f"http://{LOCALHOST}:{flower_port}")

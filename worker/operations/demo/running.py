@@ -1,6 +1,5 @@
 """The demo from the first server to the last check."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from worker.operations.demo.workload import Workload
 from worker.operations.embedded import Urls, running_servers
 from worker.operations.logs import configure_logs
 from worker.operations.programs import GRACE_S, Program, Running, trivet
+from worker.secret_files import set_for_all
 from worker.settings import read_settings
 from worker.stores.resources import Resources
 
@@ -38,7 +38,7 @@ def run_demo(jobs: int, seed: int, folder: Path, show: Show) -> Summary:
         with show.step("start PostgreSQL, MongoDB and Redis"):
             urls = opened.enter_context(fresh_databases(opened.enter_context(running_servers(folder))))
         with show.step("migrate a database for the demo"):
-            os.environ.update(_environment(urls, workload))  # for this process and those it starts
+            set_for_all(_environment(urls, workload))
             _migrate()
         books = _work(workload, urls, opened, folder, show)
         with show.step("stop worker, beat and the servers"):

@@ -27,7 +27,7 @@ from worker.operations.programs import Program, trivet
 # One demo serves all of these tests.
 pytestmark = pytest.mark.xdist_group("demo")
 
-JOBS, SEED = 300, 4
+JOBS, SEED = 300, 6
 
 
 @dataclass(frozen=True)

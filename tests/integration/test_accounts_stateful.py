@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -14,6 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.fixtures.amounts import TIMES
 from tests.fixtures.jobs import Bank, empty, message
 
 AMOUNTS = st.integers(1, 60)
@@ -142,6 +144,7 @@ class Money(RuleBasedStateMachine):
         self.bank.check()
 
 
+@pytest.mark.generated
 def test_accounts_and_holds_are_what_the_model_says(bank: Bank) -> None:
     class Ours(Money):
         pass
@@ -150,6 +153,6 @@ def test_accounts_and_holds_are_what_the_model_says(bank: Bank) -> None:
     run_state_machine_as_test(
         Ours,
         settings=settings(
-            max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=5 * TIMES, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.documents import DocumentInvalid, put
+from tests.fixtures.amounts import TIMES
 from tests.fixtures.copies import documents_read, everything
 from tests.fixtures.jobs import Bank, message
 from tests.fixtures.refusing import MISSING, changed, refused
@@ -150,8 +151,9 @@ JSON = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dicti
 OBJECT = st.dictionaries(KEY, JSON, max_size=4)
 
 
+@pytest.mark.generated
 def test_no_body_whatever_leads_to_an_error_or_to_half_an_effect(bank: Bank) -> None:
-    @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20 * TIMES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(st.sampled_from(["put", "patch"]), OBJECT | JSON), min_size=1, max_size=5))
     def holds(asked: list[tuple[str, Any]]) -> None:
         for verb, body in asked:

@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.fixtures.amounts import TIMES
 from tests.fixtures.leases import Nodes, open_nodes
 from worker.intake.leases import Leased, Leases
 from worker.intake.queues import Queues
@@ -164,6 +165,7 @@ class Work(RuleBasedStateMachine):
             yield from self.nodes.queued(key)
 
 
+@pytest.mark.generated
 def test_every_message_is_acknowledged_in_the_end_and_never_gone(nodes: Nodes) -> None:
     class OnThisRedis(Work):
         pass
@@ -173,7 +175,7 @@ def test_every_message_is_acknowledged_in_the_end_and_never_gone(nodes: Nodes) -
     run_state_machine_as_test(
         OnThisRedis,
         settings=settings(
-            max_examples=60,
+            max_examples=12 * TIMES,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

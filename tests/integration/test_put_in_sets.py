@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.amounts import TIMES
 from tests.fixtures.copies import documents_read
 from tests.fixtures.jobs import Bank, message
 from worker.execution.job import JOBS
@@ -43,11 +45,12 @@ def come_to(bank: Bank, asked: Asked, family: str) -> tuple[list[Any], dict[str,
     )
 
 
+@pytest.mark.generated
 def test_any_puts_come_to_the_same_as_a_set_and_one_by_one(bank: Bank) -> None:
     plain = {"documents.put": replace(JOBS["documents.put"], set_body=None)}
     families = iter(range(1_000_000))
 
-    @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20 * TIMES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(asked_for)
     def same(asked: Asked) -> None:
         number = next(families)

@@ -7,10 +7,12 @@ from typing import Any
 from unittest import mock
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from tests.fixtures.amounts import TIMES
 from tests.fixtures.jobs import Bank, message
 from worker.execution.attempt import Ending
 from worker.execution.job import JOBS
@@ -98,10 +100,11 @@ def no_set_bodies() -> Iterator[None]:
         yield
 
 
+@pytest.mark.generated
 def test_any_commands_come_to_the_same_as_a_set_and_one_by_one(bank: Bank) -> None:
     one, other = World(bank), World(bank)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(commands)
     def same(asked: Asked) -> None:
         as_sets = one.run(asked)

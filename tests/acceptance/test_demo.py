@@ -24,9 +24,6 @@ from worker.operations.demo.workload import Workload
 from worker.operations.embedded import Options
 from worker.operations.programs import Program, trivet
 
-# One demo serves all of these tests.
-pytestmark = pytest.mark.xdist_group("demo")
-
 JOBS, SEED = 300, 6
 
 

@@ -21,8 +21,6 @@ from worker.operations.migrating import migrate
 from worker.settings import Settings
 from worker.stores.resources import Resources
 
-pytestmark = pytest.mark.xdist_group("plain_celery")  # one node for the whole module
-
 RESULT_MAX = 64 * 1024
 
 

@@ -26,7 +26,7 @@ from worker.operations.embedded import Urls
 from worker.settings import Settings
 from worker.stores.resources import Resources
 
-pytestmark = [pytest.mark.usefixtures("producing", "node"), pytest.mark.xdist_group("typed_enqueue")]
+pytestmark = pytest.mark.usefixtures("producing", "node")
 
 PATIENCE_S = 30
 

@@ -8,8 +8,6 @@ import pytest
 
 from tests.fixtures.service import Ended, Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 
 def pair(service: Service, user: UUID) -> tuple[UUID, UUID]:
     """An account with 100 and an empty one."""

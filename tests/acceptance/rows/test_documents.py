@@ -8,8 +8,6 @@ import pytest
 
 from tests.fixtures.service import Ended, Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 BODY = {"title": "One", "tags": ["a", {"b": None}], "secret": "nobody else's business"}
 
 

@@ -9,8 +9,6 @@ import pytest
 from tests.fixtures.nodes import wait_for
 from tests.fixtures.service import Ended, Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 
 @pytest.mark.row("maintenance.expire_holds")
 def test_a_hold_whose_time_is_up_is_released(service: Service, user: UUID) -> None:

@@ -9,8 +9,6 @@ import pytest
 from tests.fixtures.nodes import wait_for
 from tests.fixtures.service import Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 
 def told(service: Service, user: UUID) -> UUID:
     return service.job("notifications.send", {"user_id": user, "kind": "greeting", "body": "hello"}).id

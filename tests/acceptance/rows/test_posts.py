@@ -6,8 +6,6 @@ import pytest
 
 from tests.fixtures.service import Ended, Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 SHOWN = {"id", "author_id", "title", "published", "created_at", "updated_at"}
 
 

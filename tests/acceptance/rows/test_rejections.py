@@ -10,8 +10,6 @@ import pytest
 from tests.fixtures.copies import everything
 from tests.fixtures.service import Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 TOKEN = "ab" * 32
 NOBODY = str(uuid4())
 

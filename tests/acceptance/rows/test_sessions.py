@@ -7,8 +7,6 @@ import pytest
 
 from tests.fixtures.service import Ended, Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 ATTRIBUTES = {"agent": "Firefox", "admin": False, "logins": 3}
 
 

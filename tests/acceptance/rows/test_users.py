@@ -8,8 +8,6 @@ import pytest
 
 from tests.fixtures.service import Ended, Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 
 def newcomer(service: Service, name: str = "Ada") -> tuple[UUID, str]:
     """A user, and the address."""

@@ -16,8 +16,6 @@ from tests.acceptance.rows.contract import NOT_BROADCAST, ROWS, TO_COME
 from tests.acceptance.rows.test_rejections import CASES
 from tests.fixtures.service import Service
 
-pytestmark = pytest.mark.xdist_group("contract_rows")
-
 JOBS = {job.name: job for job in declared() if not job.name.endswith("_singly")}  # those are made by a test
 OWN_TEST = {("notifications.send", "rate_limited")}
 """Codes that take more than one job to come to."""

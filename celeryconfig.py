@@ -5,7 +5,10 @@ from worker.settings import read_settings as _read_settings
 _settings = _read_settings()
 _redis = _settings.celery_url
 
-_slices = ("users", "posts", "accounts", "documents", "sessions", "notifications", "maintenance")
+_queues = ("users", "posts", "accounts", "documents", "sessions", "notifications", "maintenance")
+
+# The modules of `tasks` that declare jobs: one for each queue. Another one brings no queue with it.
+_slices = _queues
 imports = tuple(f"tasks.{name}" for name in _slices)
 
 broker_url = _redis
@@ -14,7 +17,6 @@ result_backend = _redis
 result_expires = 24 * 3600
 
 # Each job goes to the queue of its first word.
-_queues = ("users", "posts", "accounts", "documents", "sessions", "notifications", "maintenance")
 task_routes = {f"{queue}.*": {"queue": queue} for queue in _queues}
 task_default_queue = "maintenance"
 

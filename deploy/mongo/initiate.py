@@ -1,5 +1,7 @@
 """Makes a new MongoDB the replica set that Trivet needs, and its users; run again, it only sets their passwords.
 
+Not that of `root`, with which it logs in, nor the key file: those are changed by hand.
+
 It must reach MongoDB by the loopback address: as long as there is no user, MongoDB lets in whoever comes that way.
 So in docker-compose.yml it shares the network of MongoDB's container.
 """  # noqa: INP001 - a program, not a part of a package
@@ -18,6 +20,7 @@ USERS: Final = {"trivet": "readWrite", "reader": "read"}
 """The users of the database, and what each may do in it, and nowhere else."""
 
 WAIT_S: Final = 60
+UNAUTHORIZED: Final = 13
 AUTHENTICATION_FAILED: Final = 18
 ALREADY_INITIALIZED: Final = 23
 USER_EXISTS: Final = 51003
@@ -35,8 +38,7 @@ def main() -> None:
     passwords = {user: (given.secrets / f"mongo_{user}").read_text().strip() for user in ("root", *USERS)}
     if not _root_is_known(given.port, passwords["root"]):
         with closing(_connect(given.port)) as nobody:
-            _initiate(nobody, given.member)
-            nobody.admin.command("createUser", "root", pwd=passwords["root"], roles=["root"])
+            _begin(nobody, given.member, passwords["root"])
     with closing(_connect(given.port, username="root", password=passwords["root"])) as root:
         _wait_for_primary(root)
         for user, role in USERS.items():
@@ -60,6 +62,19 @@ def _root_is_known(port: int, password: str) -> bool:
             raise
         return False
     return True
+
+
+def _begin(nobody: Client, member: str, password: str) -> None:
+    try:
+        _initiate(nobody, member)
+        nobody.admin.command("createUser", "root", pwd=password, roles=["root"])
+    except OperationFailure as error:
+        if error.code != UNAUTHORIZED:
+            raise
+        raise SystemExit(
+            "MongoDB has users, and root's password is not that of the file mongo_root: this program cannot change"
+            " it. Put the old one back into the file, or change it by hand (db.changeUserPassword)."
+        ) from None
 
 
 def _initiate(nobody: Client, member: str) -> None:

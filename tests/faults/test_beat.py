@@ -228,6 +228,6 @@ def test_two_installations_on_one_redis_have_a_leader_each(
 ) -> None:
     leading(start_beat, servers)
 
-    leading(start_beat, servers, **{VARIABLE: '{"broker_transport_options": {"global_keyprefix": "other:"}}'})
+    leading(start_beat, servers, TRIVET_QUEUE_PREFIX="other:")
 
     assert ticks.bank.run.given.redis.exists(LOCK, f"other:{LOCK}") == 2

@@ -1,6 +1,9 @@
 """What each user of the deployed stores may do, and what not."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -127,6 +130,22 @@ def test_who_has_no_password_gets_nothing_from_mongo(deployed: Deployed) -> None
 
 
 def test_a_replica_set_that_is_there_already_is_left_as_it_is(deployed: Deployed) -> None:
+    assert "are there" in initiate(deployed)
+
+
+def test_another_password_of_root_is_refused_in_a_sentence_and_changes_nothing(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets"
+    shutil.copytree(deployed.secrets, secrets)
+    (secrets / "mongo_root").chmod(0o600)
+    (secrets / "mongo_root").write_text("another one")
+
+    with pytest.raises(AssertionError) as refused:
+        initiate(replace(deployed, secrets=secrets))
+
+    assert "cannot change it" in str(refused.value)
+    assert "Traceback" not in str(refused.value)
     assert "are there" in initiate(deployed)
 
 

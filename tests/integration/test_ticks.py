@@ -15,7 +15,6 @@ from structlog.testing import capture_logs
 from tests.fixtures.jobs import Bank
 from tests.fixtures.sql import enqueue
 from worker import CatchUp, Every, Schedule
-from worker.crash_points import CrashedOnPurpose
 from worker.execution.job import JOBS
 from worker.execution.ticking import FAILED, FAILED_AGAIN_S, take_due
 from worker.execution.ticks import MISSED, TAKEN_BY_ANOTHER, Entry, WrongSchedule, read_entries
@@ -174,12 +173,14 @@ def test_a_tick_whose_commit_fails_is_still_due(
     monkeypatch.setenv("TRIVET_CRASH_POINT", "before_tick_commit:raise")
     monkeypatch.setenv("TRIVET_CRASH_ONCE", str(tmp_path / "crashed"))
 
-    with pytest.raises(CrashedOnPurpose):
-        take(given, entry())
+    with capture_logs() as logs:
+        wait_s = take(given, entry())
     lost = jobs(bank)
     take(given, entry())
 
     assert lost == []
+    assert [log["event"] for log in logs if log["event"] == FAILED] == [FAILED]
+    assert wait_s <= FAILED_AGAIN_S
     assert len(jobs(bank)) == 1
 
 
@@ -196,15 +197,35 @@ def test_an_id_that_was_used_with_another_payload_counts_as_taken(bank: Bank, gi
     assert [log["event"] for log in logs if log["event"] == TAKEN_BY_ANOTHER] == [TAKEN_BY_ANOTHER]
 
 
-def test_an_entry_that_cannot_be_taken_harms_no_other(bank: Bank, given: Resources) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [entry("NUL \0 in its name"), entry("bad", length="seven"), entry("bad", length=float("nan"))],
+    ids=["PostgreSQL refuses it", "its task refuses it", "it is no JSON"],
+)
+def test_an_entry_that_cannot_be_taken_harms_no_other(bank: Bank, given: Resources, bad: Entry) -> None:
     miss(bank, "hourly", timedelta(hours=1))
+    if "\0" not in bad.name:
+        miss(bank, bad.name, timedelta(hours=1))
 
     with capture_logs() as logs:
-        wait_s = take(given, entry("NUL \0 in its name"), entry())
+        wait_s = take(given, bad, entry())
 
     assert len(jobs(bank)) == 1
     assert wait_s <= FAILED_AGAIN_S
-    assert [log["entry"] for log in logs if log["event"] == FAILED] == ["NUL \0 in its name"]
+    assert [log["entry"] for log in logs if log["event"] == FAILED] == [bad.name]
+
+
+def test_an_entry_whose_payload_is_refused_for_a_while_is_taken_as_soon_as_it_is_not(
+    bank: Bank, given: Resources
+) -> None:
+    miss(bank, "hourly", timedelta(hours=1))
+    take(given, entry(length="seven"))
+    before = row(bank).last_tick
+
+    take(given, entry(length=7))
+
+    assert before is None
+    assert len(jobs(bank)) == 1
 
 
 def test_while_postgresql_is_away_nothing_is_taken_and_the_caller_is_told(given: Resources) -> None:

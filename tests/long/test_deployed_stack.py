@@ -1,6 +1,5 @@
 """Trivet on the stores as compose runs them: each process as its own user, and none is denied what it needs."""
 
-import base64
 import hashlib
 import json
 import os
@@ -8,28 +7,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import psycopg
 import pytest
 from celery import Celery
-from redbeat.schedulers import acquire_distributed_beat_lock, ensure_conf
 from redis import Redis
 
 from tasks import users
+from tests.fixtures.beats import StartBeat
 from tests.fixtures.deployed import COMPOSE, Deployed
+from tests.fixtures.flower import FlowerPage, spawn_flower
 from tests.fixtures.nodes import WorkerNode, spawn_node, wait_for
 from tests.fixtures.plain_app import plain_app
 from worker import producer
-from worker.operations.embedded.ports import choose
+from worker.operations.schedule import LEADS, STANDS_BY
 from worker.rate_limits import check_rate_limit
 from worker.subscriber import Subscriber
 
+ENTRY = "maintenance.expire_holds"
 TRIVET = "from worker.operations.cli import main; main()"
 
 
@@ -167,7 +166,7 @@ def test_operators_commands_work_as_the_worker_and_enqueueing_as_a_producer(
     trivet(migrated, "parked", "ls")
     trivet(migrated, "jobs", "ls")
     payload = json.dumps({"name": "Cli", "email": "cli@example.org"})
-    trivet(migrated, "enqueue", "users.create", payload, "--wait", "20", redis="producer", postgres="producer")
+    trivet(migrated, "enqueue", "users.create", payload, "--wait", "60", redis="producer", postgres="reader")
 
 
 def test_the_health_check_of_a_worker_finds_it(migrated: Deployed, node: WorkerNode) -> None:
@@ -206,73 +205,47 @@ def test_what_a_killed_node_held_is_put_back_by_another(migrated: Deployed, plai
 
 
 @pytest.fixture
-def flower(migrated: Deployed, node: WorkerNode, tmp_path: Path) -> Iterator[int]:
-    """Flower with the URLs and the login that compose gives it; its port."""
-    port = choose()
-    environment = migrated.urls(postgres="reader", mongo="reader", redis="flower").environment() | {
-        "TRIVET_ENV": "production",
-        "FLOWER_BASIC_AUTH": f"flower:{migrated.secret('flower_password')}",
-    }
-    options = ("--address=127.0.0.1", f"--port={port}")
-    command = [sys.executable, "-m", "celery", "-A", "worker.app", "flower", *options]
-    with (
-        (tmp_path / "flower.log").open("wb") as log,
-        subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log) as process,
-    ):
-        try:
-            wait_for(lambda: answers(port), 90, tmp_path / "flower.log")
-            yield port
-        finally:
-            process.kill()
+def flower(migrated: Deployed, node: WorkerNode, tmp_path: Path) -> Iterator[FlowerPage]:
+    """`trivet flower` with the URLs and the login that compose gives it."""
+    login = {"TRIVET_FLOWER_USER": "flower", "TRIVET_FLOWER_PASSWORD": migrated.secret("flower_password")}
+    urls = migrated.urls(postgres="reader", mongo="reader", redis="flower")
+    with ExitStack() as running:
+        started = spawn_flower(running, urls, tmp_path, environment=login | {"TRIVET_ENV": "production"})
+        yield replace(started, login=f"flower:{migrated.secret('flower_password')}")
 
 
-def answers(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def test_flower_sees_workers_and_revokes_and_is_denied_nothing_that_it_needs(
-    migrated: Deployed, plain: Celery, flower: int
-) -> None:
-    login = base64.b64encode(f"flower:{migrated.secret('flower_password')}".encode()).decode()
-
-    def call(path: str, data: bytes | None = None) -> Any:
-        request = Request(f"http://127.0.0.1:{flower}{path}", data, {"Authorization": f"Basic {login}"})
-        with urlopen(request, timeout=20) as answer:  # noqa: S310 - the URL is ours
-            return json.loads(answer.read())
-
-    def workers() -> Any:
-        try:
-            return call("/api/workers?refresh=1")
-        except HTTPError:  # it has not heard of any yet
-            return None
-
-    wait_for(lambda: any("worker@" in name for name in workers() or ()), 30)
+def test_flower_sees_workers_and_tasks_and_revokes(plain: Celery, flower: FlowerPage) -> None:
+    wait_for(lambda: "worker@" in flower.get("/api/workers?refresh=1").text, 60, flower.log)
     sent = plain.send_task("users.list", kwargs={}, queue="users", countdown=60)
-    wait_for(lambda: sent.id in call("/api/tasks"), 30)
-    call(f"/api/task/revoke/{sent.id}", b"")
+    wait_for(lambda: sent.id in flower.get("/api/tasks").text, 60, flower.log)
+    pages = [flower.get(page) for page in ("/workers", "/tasks", "/metrics")]
+    revoked = flower.post(f"/api/task/revoke/{sent.id}")
+
+    assert [page.status for page in pages] == [200] * len(pages)
+    assert revoked.status == 200, revoked.text
 
 
-def test_a_beat_takes_holds_and_gives_back_the_lock(migrated: Deployed) -> None:
-    app = Celery("beat", set_as_current=False)
-    app.conf.update(redbeat_redis_url=migrated.url("redis", "beat"), redbeat_redis_options={"socket_timeout": 5})
-    ensure_conf(app)
-    leader = SimpleNamespace(app=app, lock_key="trivet:beat", lock_timeout=25, max_interval=5, lock=None)
+def test_beats_take_ticks_stand_by_take_over_and_workers_run_the_jobs(
+    migrated: Deployed, node: WorkerNode, start_beat: StartBeat, tmp_path: Path
+) -> None:
+    with psycopg.connect(migrated.url("postgres", "worker")) as connection:
+        connection.execute(
+            "INSERT INTO trivet.schedules (name, settled_to) VALUES (%s, now() - '1 h'::interval)", (ENTRY,)
+        )
+    urls = migrated.urls(postgres="beat", redis="beat")
+    file = tmp_path / "heartbeat"
+    told: dict[str, Any] = {"program": ("-c", TRIVET), "TRIVET_ENV": "production"}
 
-    acquire_distributed_beat_lock(sender=SimpleNamespace(scheduler=leader))
-    lock: Any = leader.lock
-    held = (lock.extend(25), lock.owned())
-    lock.release()
+    leader = start_beat(urls, **told)
+    leader.wait_said(LEADS)
+    other = start_beat(urls, f"--heartbeat={file}", **told)
+    other.wait_said(STANDS_BY)
+    wait_for(file.exists, 30, other.log)
+    codes = [leader.stop()]
+    other.wait_said(LEADS)
+    codes.append(other.stop())
 
-    assert held == (1, True)
-    assert not lock.owned()
-
-
-def test_a_beat_enqueues_through_postgresql(migrated: Deployed, node: WorkerNode) -> None:
-    with psycopg.connect(migrated.url("postgres", "beat")) as connection:
-        ((job,),) = connection.execute("SELECT trivet.enqueue('users.list', '{}')")
-
-    wait_for(lambda: "succeeded" in trivet(migrated, "jobs", "show", str(job), postgres="reader"), 60)
+    assert codes == [0, 0]
+    entries = json.loads(trivet(migrated, "schedule", "ls", "--json", postgres="reader"))
+    (job,) = (entry["last_job"] for entry in entries if entry["name"] == ENTRY)
+    wait_for(lambda: "succeeded" in trivet(migrated, "jobs", "show", job, postgres="reader"), 60)

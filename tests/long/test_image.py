@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.deployed import ROOT
+from tests.fixtures.flower import LISTENS
 from tests.fixtures.nodes import wait_for
 from tests.unit.test_deployment import STAGES
 from worker.operations.embedded import Stack
@@ -102,3 +104,19 @@ def test_its_worker_migrates_and_runs_jobs(image: Path, own_servers: Stack, tmp_
             worker.wait(60)
 
     assert "succeeded" in told
+
+
+def test_its_beat_and_its_flower_start(image: Path, own_servers: Stack, tmp_path: Path) -> None:
+    urls = own_servers.urls.environment()
+    run("trivet", "migrate", folder=tmp_path, path=image, **urls)
+    heartbeat, log = tmp_path / "heartbeat", tmp_path / "flower.log"
+    with ExitStack() as running, log.open("wb") as output:
+        for words in (["beat", f"--heartbeat={heartbeat}"], ["flower", "--port=0"]):
+            process = subprocess.Popen(
+                [image / "trivet", *words], cwd=tmp_path, env=only(image, urls), stdout=output, stderr=output
+            )
+            running.callback(process.wait, 60)
+            running.callback(process.terminate)
+
+        wait_for(heartbeat.exists, 90, log)
+        wait_for(lambda: LISTENS in log.read_text(), 90, log)

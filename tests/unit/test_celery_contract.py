@@ -282,11 +282,11 @@ def test_every_task_can_be_made_from_a_class_of_ours() -> None:
     assert set(made.values()) == {Ours.Request}, f"SpecialTask: Celery's own tasks are to be safe too: {made}"
 
 
-def test_redbeat_takes_its_lock_when_asked_and_celerys_beat_lets_its_loss_through() -> None:
+def test_redbeat_holds_its_lock_on_and_celerys_beat_lets_its_loss_through() -> None:
     takes = source(acquire_distributed_beat_lock)
 
-    for used in ("scheduler = sender.scheduler", "timeout=scheduler.lock_timeout", "scheduler.lock = lock"):
-        assert used in takes, "Scheduler takes the lock by itself, in its first tick: worker/operations/schedule.py"
+    for used in ("timeout=scheduler.lock_timeout", "lock.acquire()", "scheduler.lock = lock"):
+        assert used in takes, "Scheduler takes the same lock, without waiting: worker/operations/schedule.py"
     assert parameters(RedBeatScheduler.__init__)[:3] == ["self", "app", "lock_key"]
     assert "self.lock.release()" in source(RedBeatScheduler.close), "a beat that ends gives its lock away"
     assert "self.lock.extend(" in source(RedBeatScheduler.tick), "ours replaces it, and does the same"

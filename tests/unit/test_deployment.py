@@ -1,16 +1,23 @@
 """What an operator deploys is sound, and in step with the settings and the command line."""
 
+import importlib
 import json
+import os
 import re
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from jsonschema import Draft201909Validator
+from typer.main import get_command
 
 from docs.pages.tasks import declared
 from tests.fixtures.deployed import COMPOSE, ROOT, redis_command, run
 from worker.envelopes import queue_of
+from worker.operations.cli import COMMANDS
 from worker.secret_files import SUFFIX
 from worker.settings import PREFIX, Settings, secret_variables
 
@@ -265,3 +272,46 @@ def test_the_lines_of_the_procfile_are_the_processes_of_compose() -> None:
 
     assert lines == {name: f"trivet {name}" for name in ("worker", "beat", "flower")}
     assert {SERVICES[name]["command"][0] for name in OURS} == {*lines, "migrate"}
+
+
+def test_every_command_that_is_deployed_is_one_of_the_command_line() -> None:
+    procfile = [line.split()[2] for line in (ROOT / "Procfile").read_text().splitlines()]
+    compose = [SERVICES[name]["command"][0] for name in OURS]
+    image = [json.loads(words)[0] for words in said(STAGES[-1], "CMD")]
+
+    assert {*procfile, *compose, *image} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_every_option_that_is_deployed_is_one_of_its_command(name: str) -> None:
+    command, *words = SERVICES[name]["command"]
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    importlib.import_module(f"worker.operations.cli.{command}").register(app)
+    known = {option for one in get_command(app).commands[command].params for option in one.opts}  # type: ignore[attr-defined]
+
+    assert {word.partition("=")[0] for word in words} <= known
+
+
+def test_a_beat_is_healthy_as_long_as_it_touches_its_file() -> None:
+    for beat in BEATS:
+        _, option = SERVICES[beat]["command"]
+        _, check = SERVICES[beat]["healthcheck"]["test"]
+        assert option.removeprefix("--heartbeat=") in check
+
+
+def test_the_health_check_of_a_beat_sees_a_file_that_is_missing_or_was_left_alone(tmp_path: Path) -> None:
+    _, option = SERVICES["beat-1"]["command"]
+    _, check = SERVICES["beat-1"]["healthcheck"]["test"]
+    file = tmp_path / "beat"
+    here = check.replace("$$", "$").replace(option.removeprefix("--heartbeat="), str(file))
+
+    def code() -> int:
+        return subprocess.run(["/bin/sh", "-c", here], capture_output=True, check=False).returncode
+
+    missing = code()
+    file.touch()
+    fresh = code()
+    os.utime(file, (time.time() - 120,) * 2)
+
+    assert (missing, fresh, code()) == (1, 0, 1)

@@ -21,6 +21,7 @@ from docs.pages.settings import EXAMPLE, read_example
 from docs.pages.tasks import declared
 from worker.delivery import outbox
 from worker.errors import Outcome
+from worker.execution.ticks import read_entries
 from worker.messages import derive_id
 from worker.settings import PREFIX, Settings
 
@@ -338,3 +339,10 @@ def test_what_marks_a_state_of_an_outbox_row_is_what_its_writer_sets() -> None:
         source = inspect.getsource(getattr(outbox, writer.strip("`")))
         assert (due_at == "set") == ("due_at =" in source), state
         assert (parked_at == "set") == ("parked_at =" in source), state
+
+
+def test_the_schedule_that_is_shown_has_every_entry() -> None:
+    text = (ROOT / "docs/how-to/schedule-jobs.md").read_text()
+    shown = re.findall(r"^(maintenance\.\w+) .* in \d+\w ", text, re.MULTILINE)
+
+    assert shown == sorted(read_entries(declared()))

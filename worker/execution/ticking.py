@@ -7,7 +7,6 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from worker.crash_points import crash_point
 from worker.execution.ticks import Entry, read_settled, settle
@@ -22,8 +21,8 @@ _log = structlog.get_logger()
 def take_due(engine: Engine, entries: Iterable[Entry], retention: timedelta) -> float:
     """Take the ticks that are due, each entry in a transaction of its own; returns the seconds to the next tick.
 
-    All is judged by PostgreSQL's clock. An entry that cannot be taken is tried again in 5 s, and harms no other.
-    Raises SQLAlchemy's error when PostgreSQL is away: what has not been taken then is still due.
+    All is judged by PostgreSQL's clock. An entry that cannot be taken, for whatever reason, is tried again in 5 s
+    and harms no other. Raises SQLAlchemy's error when PostgreSQL is away: what has not been taken is still due.
     """
     with engine.connect() as connection:
         now, known = read_settled(connection)
@@ -44,9 +43,10 @@ def _settle_alone(engine: Engine, entry: Entry, retention: timedelta) -> datetim
     try:
         with engine.begin() as connection:
             settled_to = settle(connection, entry, retention)
-    except SQLAlchemyError as error:
+    except Exception as error:
         if classify(error) is not Trouble.OTHER:
             raise
+        # Also what is no error of the database: a payload that was valid at the start may not be any more.
         _log.exception(FAILED, entry=entry.name)
         return None
     crash_point("after_tick_commit")

@@ -7,7 +7,8 @@ RedBeat's lock makes one beat the leader, and the others stand by. What has been
 import signal
 from contextlib import suppress
 from datetime import timedelta
-from types import SimpleNamespace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
@@ -18,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import LockNotOwnedError, RedisError
 from redis.retry import Retry
 
-from worker.errors import StoreUnavailable
+from worker.errors import StoreUnavailable, WrongSettings
 from worker.execution.job import JOBS
 from worker.execution.ticking import take_due
 from worker.execution.ticks import read_entries
@@ -41,18 +42,23 @@ FIRST_PAUSE_S: Final = 0.25
 
 _log = structlog.get_logger()
 
-# Celery swallows what goes wrong in a receiver, so that a beat would go on without a lock: `tick` sees to it.
+# It would wait for the lock without an end, and Celery swallows what goes wrong in it: `tick` tries for the lock.
 beat_init.disconnect(acquire_distributed_beat_lock)
 
 
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no types
-    """Takes the ticks that the jobs declare, while it holds the lock."""
+    """Takes the ticks that the jobs declare, while it holds the lock.
+
+    `heartbeat` is a file that it touches whenever it has done what it is for: taken what was due, or stood by.
+    """
 
     lock: Any = None
 
-    def __init__(self, app: "App", **given: Any) -> None:
+    def __init__(self, app: "App", heartbeat: Path | None = None, **given: Any) -> None:
         prefix = app.conf.broker_transport_options.get("global_keyprefix", "")
+        self._heartbeat = heartbeat
         self._pause_s = FIRST_PAUSE_S
+        self._stands_by = False
         super().__init__(app, lock_key=f"{prefix}{LOCK}", **given)
 
     def setup_schedule(self) -> None:
@@ -64,20 +70,24 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no types
         self._engine = open_engine(settings, application_name="trivet-beat")
 
     def tick(self, **_: Any) -> float:
-        """Take what is due; returns for how many seconds to sleep. A store that is away is waited for.
+        """Take what is due, if this beat leads; returns for how many seconds to sleep.
 
-        Raises `LockNotOwnedError` when another beat has taken over.
+        A store that is away is waited for. Raises `LockNotOwnedError` when another beat has taken over,
+        `WrongSettings` for a heartbeat that cannot be written.
         """
+        next_s = float("inf")
         try:
             with redis_trouble():
-                self._lead()
-            with postgres_trouble():
-                next_s = take_due(self._engine, self._entries.values(), self._retention)
+                leads = self._lead()
+            if leads:
+                with postgres_trouble():
+                    next_s = take_due(self._engine, self._entries.values(), self._retention)
         except StoreUnavailable as error:
             self._pause_s = min(self._pause_s * 2, self.max_interval)
             _log.warning(AWAY, error=str(error), next_try_s=self._pause_s)
             return float(self._pause_s)
         self._pause_s = FIRST_PAUSE_S
+        self._beat()
         return float(min(next_s, self.max_interval))
 
     def close(self) -> None:
@@ -87,18 +97,33 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no types
         self.lock = None
         self._engine.dispose()
 
-    def _lead(self) -> None:
-        """Hold the lock on, or wait until it is free."""
+    def _lead(self) -> bool:
+        """Hold the lock on, or try for it; whether this beat leads."""
         if self.lock is not None:
-            self.lock.extend(int(self.lock_timeout))
+            self.lock.extend(int(self.lock_timeout), replace_ttl=True)
+            return True
+        if not self._stands_by:
+            self._stands_by = True
+            _log.info(STANDS_BY, lock=self.lock_key)
+        lock = get_redis(self.app).lock(self.lock_key, timeout=self.lock_timeout)
+        if lock.acquire(blocking=False):
+            self.lock, self._stands_by = lock, False
+            _log.info(LEADS, entries=len(self._entries))
+        return self.lock is not None
+
+    def _beat(self) -> None:
+        if self._heartbeat is None:
             return
-        _log.info(STANDS_BY, lock=self.lock_key)
-        acquire_distributed_beat_lock(sender=SimpleNamespace(scheduler=self))
-        _log.info(LEADS, entries=len(self._entries))
+        try:
+            self._heartbeat.touch()
+        except OSError as error:
+            raise WrongSettings(
+                f"beat cannot touch {self._heartbeat} ({error.strerror}): give another --heartbeat"
+            ) from error
 
 
-def run_beat(app: "App") -> None:
-    """Lead, or stand by until the leader has gone, for as long as no signal asks for the end.
+def run_beat(app: "App", heartbeat: Path | None = None) -> None:
+    """Lead, or stand by until the leader has gone, for as long as no signal asks for the end; touch `heartbeat`.
 
     A leader that has been deposed, because it was silent for too long or Redis lost its data, stands by again.
     """
@@ -106,7 +131,7 @@ def run_beat(app: "App") -> None:
         signal.signal(number, _end)
     while True:
         try:
-            Service(app, scheduler_cls=Scheduler).start()
+            Service(app, scheduler_cls=partial(Scheduler, heartbeat=heartbeat)).start()
         except LockNotOwnedError:
             _log.warning(DEPOSED)
         else:

@@ -1,5 +1,8 @@
 """`trivet beat`: enqueue the jobs that have a schedule."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from worker.operations.health import refuse_unsafe
@@ -12,13 +15,21 @@ def register(app: typer.Typer) -> None:
     app.command()(beat)
 
 
-def beat() -> None:
+def beat(
+    *,
+    heartbeat: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Touch this file at least every 5 s, while all is well: to lead or to stand by."
+        ),
+    ] = None,
+) -> None:
     """Enqueue scheduled jobs when it is time, in the foreground. Run two: one leads, the other stands by.
 
     A tick is taken once, whatever happens to beats and stores. It waits for stores that are away, and ends
     cleanly on Ctrl-C.
 
-    Example: trivet beat
+    Example: trivet beat --heartbeat /tmp/beat
     """
     settings = read_settings()
     configure_logs(settings, role="beat")
@@ -26,4 +37,4 @@ def beat() -> None:
     from worker.app import app  # noqa: PLC0415 - reads the settings when it is imported
     from worker.operations.schedule import run_beat  # noqa: PLC0415 - as above
 
-    run_beat(app)
+    run_beat(app, heartbeat)

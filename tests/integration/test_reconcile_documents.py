@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from bson import ObjectId
+from bson import Decimal128, ObjectId
 
 from tests.fixtures.jobs import Bank, message
 from worker.delivery import documents
@@ -73,6 +73,7 @@ def world(bank: Bank) -> World:
     return World(bank, {name: str(key) for name, key in ids.items()})
 
 
+KINDS_OF_NUMBER = ["int", "double", "decimal"]
 KINDS = ["users", "posts", "receipts", "notifications", "documents.notes"]
 
 
@@ -101,6 +102,14 @@ def lower_the_version(collection: Collection, key: str) -> None:
     collection.update_one({"_id": key}, {"$set": {"version": 0}})
 
 
+def make_the_version_no_number(collection: Collection, key: str) -> None:
+    collection.update_one({"_id": key}, {"$set": {"version": Decimal128("NaN")}})
+
+
+def make_the_version_a_double(collection: Collection, key: str) -> None:
+    collection.update_one({"_id": key}, [{"$set": {"version": {"$toDouble": "$version"}}}])
+
+
 def bury(collection: Collection, key: str) -> None:
     collection.update_one({"_id": key}, {"$set": {"deleted": True}})
 
@@ -119,6 +128,8 @@ DAMAGE = [
     (take_the_version, "altered"),
     (misspell_the_version, "altered"),
     (lower_the_version, "altered"),
+    (make_the_version_no_number, "altered"),
+    (make_the_version_a_double, "altered"),
     (tear_out_the_content, "altered"),
 ]
 
@@ -196,11 +207,13 @@ def test_what_is_left_in_a_tombstone_is_taken_out(world: World) -> None:
     assert world.collection("posts").count_documents({"title": "secret"}) == 0
 
 
+@pytest.mark.parametrize("kind", [int, float, lambda version: Decimal128(f"{version}.5")], ids=KINDS_OF_NUMBER)
 def test_a_document_with_a_version_that_was_never_drawn_is_outrun_and_repaired_and_later_writes_win(
-    world: World,
+    world: World, kind: Callable[[int], Any]
 ) -> None:
-    post = world.ids["posts"]
-    world.collection("posts").update_one({"_id": post}, {"$set": {"version": 10**12, "title": "planted"}})
+    post, last = world.ids["posts"], world.bank.value("SELECT last_value FROM trivet.outbox_id")
+    planted = {"version": kind(last + 10**12), "title": "planted"}
+    world.collection("posts").update_one({"_id": post}, {"$set": planted})
 
     found = reconcile(world.bank)
     repaired = world.collection("posts").find_one({"_id": post})
@@ -212,9 +225,10 @@ def test_a_document_with_a_version_that_was_never_drawn_is_outrun_and_repaired_a
     assert (again["versions_raised"], again["differences"]) == (False, 0)
 
 
-def test_a_version_beyond_all_reason_does_not_use_up_the_versions_and_is_told(world: World) -> None:
+@pytest.mark.parametrize("version", [2**63 - 1, 2.0**60, Decimal128("Infinity")], ids=KINDS_OF_NUMBER)
+def test_a_version_beyond_all_reason_does_not_use_up_the_versions_and_is_told(world: World, version: Any) -> None:
     key, before = world.ids["posts"], world.bank.value("SELECT last_value FROM trivet.outbox_id")
-    world.collection("posts").update_one({"_id": key}, {"$set": {"version": 2**63 - 1, "title": "planted"}})
+    world.collection("posts").update_one({"_id": key}, {"$set": {"version": version, "title": "planted"}})
     world.collection("users").insert_one({"_id": {"an": "object"}})
 
     found = reconcile(world.bank)

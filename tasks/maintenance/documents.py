@@ -72,8 +72,7 @@ def reconcile_documents(_command: ReconcileDocuments, work: UnitOfWork) -> Docum
     for each in suspects:
         compare(each, work, NOTED_MAX)
     repairs = Repairs()
-    for each in suspects:
-        repairs.repair(each, work)
+    repairs.repair(suspects, work)
     found = _told(suspects, repairs, versions_raised=raised)
     write_report(work, NAME, work.now.date(), found.model_dump(mode="json"))
     if repairs.full or any(each.unnoted for each in suspects):

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from bson import Decimal128, ObjectId
+from sqlalchemy import event
 
 from tests.fixtures.jobs import Bank, message
 from worker.delivery import documents
@@ -291,6 +292,29 @@ def test_what_somebody_else_has_in_hand_is_left_for_the_next_run(world: World) -
     second = reconcile(bank)
     assert (second["repaired"], second["left"]) == (2, 0)
     assert reconcile(bank)["differences"] == 0
+
+
+ROW_LOCK = "FOR NO KEY UPDATE SKIP LOCKED"
+
+
+def test_a_table_is_locked_for_what_has_no_row_only_when_all_rows_are_repaired(world: World) -> None:
+    statements: list[str] = []
+    for kind in ("users", "posts", "receipts"):
+        world.collection(kind).insert_one({"_id": str(uuid4())})
+        delete(world.collection(kind), world.ids[kind])
+
+    def note_statement(*told: Any) -> None:
+        statements.append(told[2])
+
+    event.listen(world.bank.run.given.engine, "before_cursor_execute", note_statement)
+    found = reconcile(world.bank)
+    event.remove(world.bank.run.given.engine, "before_cursor_execute", note_statement)
+
+    table_locks = [at for at, statement in enumerate(statements) if statement.startswith("LOCK TABLE")]
+    row_locks = [at for at, told in enumerate(statements) if ROW_LOCK in told and "trivet." not in told]
+    assert (found["repaired"], len(table_locks)) == (6, 3)
+    assert row_locks
+    assert max(row_locks) < min(table_locks)
 
 
 def test_a_user_and_a_post_and_a_document_that_are_right_are_left_alone(world: World) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bson import Decimal128, ObjectId
 from sqlalchemy import event
 
+from tasks.maintenance.comparing import FIRST_MAX
 from tests.fixtures.jobs import Bank, message
 from worker.delivery import documents
 from worker.delivery.effects import DocumentChange
@@ -237,6 +238,15 @@ def test_a_version_beyond_all_reason_does_not_use_up_the_versions_and_is_told(wo
     assert world.bank.value("SELECT last_value FROM trivet.outbox_id") < before + 1_000
     assert (found["stubborn"], found["differences"], found["repaired"]) == (2, 2, 0)
     assert {each["repaired"] for each in found["first"]} == {False}
+
+
+def test_all_stubborn_documents_are_counted_and_the_first_are_told(world: World) -> None:
+    world.collection("users").insert_many([{"_id": {"an": number}} for number in range(FIRST_MAX + 5)])
+
+    found = reconcile(world.bank)
+
+    assert (found["stubborn"], found["collections"]["users"]["extra"]) == (FIRST_MAX + 5, FIRST_MAX + 5)
+    assert len(found["first"]) == FIRST_MAX
 
 
 def test_versions_are_raised_once_and_never_lowered(bank: Bank) -> None:

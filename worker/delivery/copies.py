@@ -11,6 +11,7 @@ from bson import CodecOptions, Decimal128, ObjectId
 from bson.binary import UuidRepresentation
 from bson.codec_options import DatetimeConversion
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from sqlalchemy import Connection
@@ -84,6 +85,15 @@ class Copies:
             yield [_listed(found) for found in page]
             after = page[-1]
 
+    def tombstones(self, collection: str, up_to: int) -> Iterator[list[Listed]]:
+        """The tombstones with a version of at most `up_to`, the oldest first, page by page."""
+        old = {"deleted": True, "version": {"$gt": 0, "$lte": up_to}}
+        passed = 0
+        # By numbers and not by keys: those of one version may have keys of every type. Few are passed over.
+        while page := self._ask(self._old(collection, old, passed).to_list):
+            yield [_listed(found) for found in page]
+            passed += len(page)
+
     def differences(self, collection: str, wanted: Mapping[Any, Content | None]) -> list[Difference]:
         """Which documents are not as they are wanted, by their keys; None: it is gone, or never was.
 
@@ -116,6 +126,9 @@ class Copies:
             found = found.min([("_id", after["_id"])])
         page = self._ask(found.to_list)
         return page[1:] if after is not None and page and page[0]["_id"] == after["_id"] else page
+
+    def _old(self, collection: str, old: Mapping[str, Any], passed: int) -> Cursor[dict[str, Any]]:
+        return self._of(collection).find(old, _LISTED).sort([("version", 1), ("_id", 1)]).skip(passed).limit(PAGE)
 
     def _wrong(self, collection: str, wanted: Mapping[Any, Content | None]) -> dict[Any, tuple[Difference, int]]:
         found = self._ask(self._of(collection).find({"_id": {"$in": list(wanted)}}).to_list)
@@ -170,7 +183,7 @@ def _is_version(value: object) -> bool:
 def _number(copy: Mapping[str, Any] | None) -> int:
     """The version as a delivery compares with it: of any kind of number, rounded down, at most `VERSION_MAX`.
 
-    A new version is a whole number: it is above a fraction when it is above its whole part. 0 for what is no number.
+    A new version is whole: it is above a fraction when it is above its whole part. 0 for what is no number.
     """
     value = None if copy is None else copy.get("version")
     if isinstance(value, Decimal128):

@@ -11,6 +11,9 @@ from worker import UnitOfWork
 NOTED_MAX: Final = 10_000
 """Documents that one run looks at again and repairs; the rest follows in the next one."""
 
+FIRST_MAX: Final = 100
+"""Differences that are told one by one; all are counted."""
+
 
 @dataclass(slots=True)
 class Suspects:
@@ -27,8 +30,10 @@ class Suspects:
     extra: list[Any] = field(default_factory=list)
     """The ids of those that have none."""
     unnoted: int = 0
-    stubborn: list[tuple[Any, str]] = field(default_factory=list)
+    stubborn: int = 0
     """Those that no delivery can replace."""
+    first_stubborn: list[tuple[Any, str]] = field(default_factory=list)
+    """The first of them, each with its problem: there may be any number."""
 
     def note(self, noted: list[Any], differences: Iterable[Any], room: int) -> None:
         """Note as many of these differences as there is room for; count the others."""
@@ -36,11 +41,18 @@ class Suspects:
             if difference.repairable and len(self.rows) + len(self.extra) < room:
                 noted.append(difference.key)
                 continue
-            self.found[difference.problem] += 1
             if difference.repairable:
+                self.found[difference.problem] += 1
                 self.unnoted += 1
             else:
-                self.stubborn.append((difference.key, difference.problem))
+                self.give_up(difference.key, difference.problem)
+
+    def give_up(self, key: Any, problem: str) -> None:
+        """Count a document that no delivery can replace, and keep it while few are kept."""
+        self.found[problem] += 1
+        self.stubborn += 1
+        if len(self.first_stubborn) < FIRST_MAX:
+            self.first_stubborn.append((key, problem))
 
 
 def highest_version(suspects: Suspects, work: UnitOfWork, room: int) -> int:
@@ -55,9 +67,9 @@ def highest_version(suspects: Suspects, work: UnitOfWork, room: int) -> int:
         ours = {listed.key for listed in page if listed.ours and not listed.tombstone}
         extra = ours - projection.present(work.session, ours)
         suspects.note(suspects.extra, work.documents.differences(projection.collection, dict.fromkeys(extra)), room)
-        foreign = [(listed.key, "extra") for listed in page if not listed.ours]
-        suspects.stubborn += foreign
-        suspects.found["extra"] += len(foreign)
+        for listed in page:
+            if not listed.ours:
+                suspects.give_up(listed.key, "extra")
     return highest
 
 

@@ -86,7 +86,7 @@ def _figures(work: UnitOfWork, day: date) -> Day:
         complete=ends <= work.now,
         jobs=[JobsEnded(**told._asdict()) for told in work.past.tally(begins, ends)],
         transfers=[Volume(currency=row.currency, transfers=row.transfers, amount=int(row.amount)) for row in moved],
-        new_users=_new(work, User.created_at, begins, ends),
+        new_users=_new(work, User.created_at, begins, ends, User.deleted_at.is_(None)),
         new_posts=_new(work, Post.created_at, begins, ends),
     )
 
@@ -105,9 +105,15 @@ def _transfers(begins: datetime, ends: datetime) -> Select[str, int, int]:
     )
 
 
-def _new(work: UnitOfWork, created_at: InstrumentedAttribute[datetime], begins: datetime, ends: datetime) -> int:
-    """How many rows were made on the day, and are still there."""
-    counted = select(func.count()).select_from(created_at.class_).where(_within(created_at, begins, ends))
+def _new(
+    work: UnitOfWork,
+    created_at: InstrumentedAttribute[datetime],
+    begins: datetime,
+    ends: datetime,
+    *there: ColumnElement[bool],
+) -> int:
+    """How many rows were made on the day, and are still there; `there`: where a row outlives what it was."""
+    counted = select(func.count()).select_from(created_at.class_).where(_within(created_at, begins, ends), *there)
     return work.session.scalars(counted).one()
 
 

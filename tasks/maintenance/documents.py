@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from tasks.maintenance.comparing import NOTED_MAX, Suspects, compare, highest_version
+from tasks.maintenance.comparing import FIRST_MAX, NOTED_MAX, Suspects, compare, highest_version
 from tasks.maintenance.once import once
 from tasks.maintenance.repairing import Repairs
 from tasks.model.projections import PROJECTIONS
@@ -13,8 +13,6 @@ from tasks.model.reports import write_report
 from worker import Command, Crontab, Rejected, Result, Schedule, Unavailable, UnitOfWork, job
 
 NAME: Final = "reconcile_documents"
-FIRST_MAX: Final = 100
-"""Differences that are told one by one; all are counted."""
 PROBLEMS: Final = ("missing", "altered", "extra")
 KEY_MAX: Final = 200
 """Characters of an id that are told: somebody may have put there anything."""
@@ -72,8 +70,7 @@ def reconcile_documents(_command: ReconcileDocuments, work: UnitOfWork) -> Docum
     for each in suspects:
         compare(each, work, NOTED_MAX)
     repairs = Repairs()
-    for each in suspects:
-        repairs.repair(each, work)
+    repairs.repair(suspects, work)
     found = _told(suspects, repairs, versions_raised=raised)
     write_report(work, NAME, work.now.date(), found.model_dump(mode="json"))
     if repairs.full or any(each.unnoted for each in suspects):
@@ -97,7 +94,7 @@ def _alone(work: UnitOfWork) -> None:
 
 
 def _told(suspects: Sequence[Suspects], repairs: Repairs, *, versions_raised: bool) -> DocumentsReconciled:
-    stubborn = [(each.projection.collection, *one) for each in suspects for one in each.stubborn]
+    stubborn = [(each.projection.collection, *one) for each in suspects for one in each.first_stubborn]
     first = [_differing(*one, repaired=True) for one in repairs.done[:FIRST_MAX]]
     first += [_differing(*one, repaired=False) for one in stubborn[: FIRST_MAX - len(first)]]
     return DocumentsReconciled(
@@ -110,7 +107,7 @@ def _told(suspects: Sequence[Suspects], repairs: Repairs, *, versions_raised: bo
         differences=sum(each.found.total() for each in suspects),
         repaired=len(repairs.done),
         left=repairs.busy + repairs.full + sum(each.unnoted for each in suspects),
-        stubborn=len(stubborn),
+        stubborn=sum(each.stubborn for each in suspects),
         versions_raised=versions_raised,
         first=first,
     )

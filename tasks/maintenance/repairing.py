@@ -1,6 +1,7 @@
 """Repairing documents: looked at once more, with what protects them locked, and written as every document is.
 
-Nobody is waited for, and so nobody is in the way of a job: what somebody else has in hand is left for the next run.
+For a row nobody is waited for: what somebody else has in hand is left for the next run. Only to remove a document
+that has no row, those who write to its table are waited for, a second at most, and then kept out until the commit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,12 +36,14 @@ class Repairs:
     full: int = 0
     bytes: int = 0
 
-    def repair(self, suspects: Suspects, work: UnitOfWork) -> None:
-        """Repair what is noted of one collection."""
-        for ids in _pages(suspects.rows):
-            self._repair_rows(suspects, ids, work)
-        if suspects.extra:
-            self._remove(suspects, work)
+    def repair(self, suspects: Sequence[Suspects], work: UnitOfWork) -> None:
+        """Repair what is noted; last of all what locks whole tables, so that none is locked during the rest."""
+        for each in suspects:
+            for ids in _pages(each.rows):
+                self._repair_rows(each, ids, work)
+        for each in suspects:
+            if each.extra:
+                self._remove(each, work)
 
     def _repair_rows(self, suspects: Suspects, ids: Sequence[str], work: UnitOfWork) -> None:
         projection = suspects.projection

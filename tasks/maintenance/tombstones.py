@@ -16,10 +16,12 @@ def sweep_tombstones(projections: Iterable[Projection], work: UnitOfWork, limit:
     have: it replaces the tombstone, and is not swept.
     """
     settled = work.past.settled_version
+    if settled == 0:
+        return 0  # no version is that low: MongoDB need not be asked
     swept = 0
     for projection in projections:
-        for page in work.documents.listed(projection.collection):
-            old = [listed.key for listed in page if listed.tombstone and listed.ours and listed.version <= settled]
+        for page in work.documents.tombstones(projection.collection, settled):
+            old = [listed.key for listed in page if listed.tombstone and listed.ours]
             for key in _loose(projection, old[: limit - swept], work):
                 work.sweep(projection.collection, key, settled)
                 swept += 1

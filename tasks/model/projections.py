@@ -116,3 +116,4 @@ PROJECTIONS: Final[list[Projection]] = []
 def project(projection: Projection) -> None:
     """Declare which rows make the documents of a collection."""
     PROJECTIONS.append(projection)
+    Document.swept.add(projection.collection)

@@ -104,6 +104,13 @@ def test_what_is_owed_and_parked_is_counted(bank: Bank) -> None:
     assert (told["owed"], told["parked"]) == (1, 2)
 
 
+def test_a_user_who_is_gone_is_no_new_user(bank: Bank) -> None:
+    users = [bank.user() for _ in range(2)]
+    bank.run(message("users.delete", {"id": users[0]}))
+
+    assert report(bank)["today"]["new_users"] == 1
+
+
 def test_the_report_names_nobody(bank: Bank) -> None:
     a_day(bank)
 

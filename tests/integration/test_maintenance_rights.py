@@ -30,8 +30,9 @@ def test_the_workers_role_may_do_all_that_maintenance_does(as_worker: Bank) -> N
     bank, documents = as_worker, as_worker.run.given.documents
     source, target = bank.open_many(2, 100)
     bank.run(message("accounts.transfer", {"source": source, "target": target, "amount": 5}))
+    never_drawn = bank.value("SELECT nextval('trivet.outbox_id')") + 10**10
     for collection in ("users", "posts", "receipts", "notifications", "documents.notes", "reports"):
-        documents[collection].insert_one({"_id": str(uuid4()), "version": 10**10})
+        documents[collection].insert_one({"_id": str(uuid4()), "version": never_drawn})
     documents.receipts.delete_many({"source": str(source)})
 
     endings = {

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tests.fixtures.copies import documents_read
 from tests.fixtures.jobs import Bank, Runner, message
 from worker.delivery import documents
+from worker.delivery.copies import Copies
 from worker.delivery.effects import DocumentChange
 from worker.delivery.outbox import TURN_ROWS
 from worker.execution import batch
@@ -180,6 +181,22 @@ def test_a_tombstone_and_its_row_go_after_the_retention_and_what_is_gone_stays_g
     assert found.data["differences"] == 0
     note(old, "put", "gone", body={"n": 3})
     assert documents_read(old.run.given)["notes/gone"] == (1, {"n": 3})
+
+
+def test_tombstones_are_found_by_their_index_and_documents_are_not_looked_at(old: Bank) -> None:
+    notes = old.run.given.documents["documents.notes"]
+    notes.insert_many(
+        {"_id": f"{number}", "version": number, "deleted": number % 10 == 0} for number in range(1, 101)
+    )
+
+    found = notes.find({"deleted": True, "version": {"$gt": 0, "$lte": 50}}).sort([("version", 1), ("_id", 1)])
+    plan = str(found.explain()["queryPlanner"]["winningPlan"])
+    with old.run.given.engine.begin() as connection:
+        pages = list(Copies(connection, old.run.given.documents, 2).tombstones("documents.notes", 50))
+
+    assert "'indexName': 'tombstones'" in plan
+    assert "SORT'" not in plan
+    assert [[listed.version for listed in page] for page in pages] == [[10, 20, 30, 40, 50]]
 
 
 def test_a_tombstone_stays_while_an_older_write_may_still_come(old: Bank) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from bson import ObjectId
+from bson import Decimal128, ObjectId
+from sqlalchemy import event
 
+from tasks.maintenance.comparing import FIRST_MAX
 from tests.fixtures.jobs import Bank, message
 from worker.delivery import documents
 from worker.delivery.effects import DocumentChange
@@ -73,6 +75,7 @@ def world(bank: Bank) -> World:
     return World(bank, {name: str(key) for name, key in ids.items()})
 
 
+KINDS_OF_NUMBER = ["int", "double", "decimal"]
 KINDS = ["users", "posts", "receipts", "notifications", "documents.notes"]
 
 
@@ -101,6 +104,14 @@ def lower_the_version(collection: Collection, key: str) -> None:
     collection.update_one({"_id": key}, {"$set": {"version": 0}})
 
 
+def make_the_version_no_number(collection: Collection, key: str) -> None:
+    collection.update_one({"_id": key}, {"$set": {"version": Decimal128("NaN")}})
+
+
+def make_the_version_a_double(collection: Collection, key: str) -> None:
+    collection.update_one({"_id": key}, [{"$set": {"version": {"$toDouble": "$version"}}}])
+
+
 def bury(collection: Collection, key: str) -> None:
     collection.update_one({"_id": key}, {"$set": {"deleted": True}})
 
@@ -119,6 +130,8 @@ DAMAGE = [
     (take_the_version, "altered"),
     (misspell_the_version, "altered"),
     (lower_the_version, "altered"),
+    (make_the_version_no_number, "altered"),
+    (make_the_version_a_double, "altered"),
     (tear_out_the_content, "altered"),
 ]
 
@@ -196,11 +209,13 @@ def test_what_is_left_in_a_tombstone_is_taken_out(world: World) -> None:
     assert world.collection("posts").count_documents({"title": "secret"}) == 0
 
 
+@pytest.mark.parametrize("kind", [int, float, lambda version: Decimal128(f"{version}.5")], ids=KINDS_OF_NUMBER)
 def test_a_document_with_a_version_that_was_never_drawn_is_outrun_and_repaired_and_later_writes_win(
-    world: World,
+    world: World, kind: Callable[[int], Any]
 ) -> None:
-    post = world.ids["posts"]
-    world.collection("posts").update_one({"_id": post}, {"$set": {"version": 10**12, "title": "planted"}})
+    post, last = world.ids["posts"], world.bank.value("SELECT last_value FROM trivet.outbox_id")
+    planted = {"version": kind(last + 10**12), "title": "planted"}
+    world.collection("posts").update_one({"_id": post}, {"$set": planted})
 
     found = reconcile(world.bank)
     repaired = world.collection("posts").find_one({"_id": post})
@@ -212,9 +227,10 @@ def test_a_document_with_a_version_that_was_never_drawn_is_outrun_and_repaired_a
     assert (again["versions_raised"], again["differences"]) == (False, 0)
 
 
-def test_a_version_beyond_all_reason_does_not_use_up_the_versions_and_is_told(world: World) -> None:
+@pytest.mark.parametrize("version", [2**63 - 1, 2.0**60, Decimal128("Infinity")], ids=KINDS_OF_NUMBER)
+def test_a_version_beyond_all_reason_does_not_use_up_the_versions_and_is_told(world: World, version: Any) -> None:
     key, before = world.ids["posts"], world.bank.value("SELECT last_value FROM trivet.outbox_id")
-    world.collection("posts").update_one({"_id": key}, {"$set": {"version": 2**63 - 1, "title": "planted"}})
+    world.collection("posts").update_one({"_id": key}, {"$set": {"version": version, "title": "planted"}})
     world.collection("users").insert_one({"_id": {"an": "object"}})
 
     found = reconcile(world.bank)
@@ -222,6 +238,15 @@ def test_a_version_beyond_all_reason_does_not_use_up_the_versions_and_is_told(wo
     assert world.bank.value("SELECT last_value FROM trivet.outbox_id") < before + 1_000
     assert (found["stubborn"], found["differences"], found["repaired"]) == (2, 2, 0)
     assert {each["repaired"] for each in found["first"]} == {False}
+
+
+def test_all_stubborn_documents_are_counted_and_the_first_are_told(world: World) -> None:
+    world.collection("users").insert_many([{"_id": {"an": number}} for number in range(FIRST_MAX + 5)])
+
+    found = reconcile(world.bank)
+
+    assert (found["stubborn"], found["collections"]["users"]["extra"]) == (FIRST_MAX + 5, FIRST_MAX + 5)
+    assert len(found["first"]) == FIRST_MAX
 
 
 def test_versions_are_raised_once_and_never_lowered(bank: Bank) -> None:
@@ -277,6 +302,29 @@ def test_what_somebody_else_has_in_hand_is_left_for_the_next_run(world: World) -
     second = reconcile(bank)
     assert (second["repaired"], second["left"]) == (2, 0)
     assert reconcile(bank)["differences"] == 0
+
+
+ROW_LOCK = "FOR NO KEY UPDATE SKIP LOCKED"
+
+
+def test_a_table_is_locked_for_what_has_no_row_only_when_all_rows_are_repaired(world: World) -> None:
+    statements: list[str] = []
+    for kind in ("users", "posts", "receipts"):
+        world.collection(kind).insert_one({"_id": str(uuid4())})
+        delete(world.collection(kind), world.ids[kind])
+
+    def note_statement(*told: Any) -> None:
+        statements.append(told[2])
+
+    event.listen(world.bank.run.given.engine, "before_cursor_execute", note_statement)
+    found = reconcile(world.bank)
+    event.remove(world.bank.run.given.engine, "before_cursor_execute", note_statement)
+
+    table_locks = [at for at, statement in enumerate(statements) if statement.startswith("LOCK TABLE")]
+    row_locks = [at for at, told in enumerate(statements) if ROW_LOCK in told and "trivet." not in told]
+    assert (found["repaired"], len(table_locks)) == (6, 3)
+    assert row_locks
+    assert max(row_locks) < min(table_locks)
 
 
 def test_a_user_and_a_post_and_a_document_that_are_right_are_left_alone(world: World) -> None:

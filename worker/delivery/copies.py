@@ -1,14 +1,17 @@
 """What MongoDB has of documents, for a job that compares: it is read here and never written."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeVar
 
 import bson
 import pymongo
-from bson import CodecOptions, ObjectId
+from bson import CodecOptions, Decimal128, ObjectId
 from bson.binary import UuidRepresentation
 from bson.codec_options import DatetimeConversion
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from sqlalchemy import Connection
@@ -39,7 +42,7 @@ _LISTED: Final = {"version": 1, "deleted": 1, "fields": {"$size": {"$objectToArr
 class Listed(NamedTuple):
     """One document by its key, as a listing shows it; `tombstone`: it is one, and nothing else is in it.
 
-    `ours`: the key is of a kind that a delivery can name.
+    `ours`: the key is of a kind that a delivery can name. `version`: 0 for one that no delivery replaces, too.
     """
 
     key: Any
@@ -82,6 +85,15 @@ class Copies:
             yield [_listed(found) for found in page]
             after = page[-1]
 
+    def tombstones(self, collection: str, up_to: int) -> Iterator[list[Listed]]:
+        """The tombstones with a version of at most `up_to`, the oldest first, page by page."""
+        old = {"deleted": True, "version": {"$gt": 0, "$lte": up_to}}
+        passed = 0
+        # By numbers and not by keys: those of one version may have keys of every type. Few are passed over.
+        while page := self._ask(self._old(collection, old, passed).to_list):
+            yield [_listed(found) for found in page]
+            passed += len(page)
+
     def differences(self, collection: str, wanted: Mapping[Any, Content | None]) -> list[Difference]:
         """Which documents are not as they are wanted, by their keys; None: it is gone, or never was.
 
@@ -115,7 +127,10 @@ class Copies:
         page = self._ask(found.to_list)
         return page[1:] if after is not None and page and page[0]["_id"] == after["_id"] else page
 
-    def _wrong(self, collection: str, wanted: Mapping[Any, Content | None]) -> dict[Any, tuple[Difference, float]]:
+    def _old(self, collection: str, old: Mapping[str, Any], passed: int) -> Cursor[dict[str, Any]]:
+        return self._of(collection).find(old, _LISTED).sort([("version", 1), ("_id", 1)]).skip(passed).limit(PAGE)
+
+    def _wrong(self, collection: str, wanted: Mapping[Any, Content | None]) -> dict[Any, tuple[Difference, int]]:
         found = self._ask(self._of(collection).find({"_id": {"$in": list(wanted)}}).to_list)
         there = {copy.pop("_id"): copy for copy in found}
         judged = {key: _judge(key, there.get(key), content) for key, content in wanted.items()}
@@ -134,11 +149,9 @@ class Copies:
 
 
 def _listed(found: Mapping[str, Any]) -> Listed:
-    key, version = found["_id"], found.get("version")
-    bare = found.get("deleted") is True and found["fields"] == 3 and _is_version(version)
-    return Listed(
-        key, int(_number(found)) if _is_version(version) else 0, bare, isinstance(key, str | int | ObjectId)
-    )
+    key, number = found["_id"], _number(found)
+    bare = found.get("deleted") is True and found["fields"] == 3 and _is_version(found.get("version"))
+    return Listed(key, number if number < VERSION_MAX else 0, bare, isinstance(key, str | int | ObjectId))
 
 
 def _judge(key: Any, copy: Mapping[str, Any] | None, wanted: Content | None) -> Difference | None:
@@ -167,7 +180,15 @@ def _is_version(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < VERSION_MAX
 
 
-def _number(copy: Mapping[str, Any] | None) -> float:
-    """The version as a delivery compares with it; 0 for what is none."""
+def _number(copy: Mapping[str, Any] | None) -> int:
+    """The version as a delivery compares with it: of any kind of number, rounded down, at most `VERSION_MAX`.
+
+    A new version is whole: it is above a fraction when it is above its whole part. 0 for what is no number.
+    """
     value = None if copy is None else copy.get("version")
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    if isinstance(value, Decimal128):
+        exact = value.to_decimal()
+        value = None if exact.is_nan() else exact
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not value > 0:
+        return 0  # one that is not a number is above nothing, for MongoDB as for Python
+    return math.floor(min(value, VERSION_MAX))

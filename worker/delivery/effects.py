@@ -31,6 +31,8 @@ class Document(BaseModel):
     collection: ClassVar[str]
     indexes: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[list[type["Document"]]] = []
+    swept: ClassVar[set[str]] = set()
+    """Collections whose tombstones are looked for by age, those of free-form documents too: they get an index."""
 
     id: UUID
 

@@ -20,6 +20,10 @@ LOOK_EVERY_S: Final = 0.1
 _ONE_AT_A_TIME: Final = 0x7472_6D67  # the key of the advisory lock of whoever migrates
 
 
+TOMBSTONES: Final = "tombstones"
+"""The name of the index of tombstones by their versions."""
+
+
 def migrate(given: Resources) -> tuple[str | None, str | None]:
     """Run all migrations that are due; returns the revisions before and after.
 
@@ -55,6 +59,11 @@ def index_documents(given: Resources) -> None:
     for kind in Document.kinds:
         for field in kind.indexes:
             given.documents[kind.collection].create_index(field)
+    for collection in sorted(Document.swept):
+        # Partial: who stores a document pays nothing for it.
+        given.documents[collection].create_index(
+            [("version", 1), ("_id", 1)], name=TOMBSTONES, partialFilterExpression={"deleted": True}
+        )
 
 
 def revision(connection: Connection) -> str | None:

@@ -14,7 +14,7 @@ from worker import Command, Crontab, Rejected, Result, Schedule, Unavailable, Un
 
 NAME: Final = "reconcile_documents"
 PROBLEMS: Final = ("missing", "altered", "extra")
-KEY_MAX: Final = 200
+KEY_MAX: Final = 150
 """Characters of an id that are told: somebody may have put there anything."""
 
 
@@ -114,6 +114,7 @@ def _told(suspects: Sequence[Suspects], repairs: Repairs, *, versions_raised: bo
 
 
 def _differing(collection: str, key: Any, problem: str, *, repaired: bool) -> Differing:
-    # No store of JSON takes NUL.
-    shown = str(key)[:KEY_MAX].replace("\0", "\N{SYMBOL FOR NULL}")
+    # Whatever somebody planted: a report's size must not decide whether repairs commit.
+    plain = "".join(letter if letter.isprintable() else "?" for letter in str(key)[:KEY_MAX])
+    shown = plain.encode("utf-8", "replace")[:KEY_MAX].decode(errors="ignore")
     return Differing(collection=collection, id=shown, problem=problem, repaired=repaired)

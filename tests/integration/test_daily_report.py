@@ -7,6 +7,7 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from tests.fixtures.jobs import Bank, message
+from worker.execution import batch
 
 
 def report(bank: Bank) -> dict[str, Any]:
@@ -109,6 +110,14 @@ def test_a_user_who_is_gone_is_no_new_user(bank: Bank) -> None:
     bank.run(message("users.delete", {"id": users[0]}))
 
     assert report(bank)["today"]["new_users"] == 1
+
+
+def test_tasks_that_nobody_knows_are_one_however_many_names_they_have(bank: Bank) -> None:
+    for number in range(300):
+        unknown = message(f"shop.{number:05d}{'x' * 240}", {})
+        batch.park(unknown, "unknown_task", "no task has this name", bank.run.given)
+
+    assert report(bank)["today"]["jobs"] == [{"task": "unknown", "outcome": "parked", "jobs": 300}]
 
 
 def test_the_report_names_nobody(bank: Bank) -> None:

@@ -227,7 +227,7 @@ def test_a_document_with_a_version_that_was_never_drawn_is_outrun_and_repaired_a
     assert (again["versions_raised"], again["differences"]) == (False, 0)
 
 
-@pytest.mark.parametrize("version", [2**63 - 1, 2.0**60, Decimal128("Infinity")], ids=KINDS_OF_NUMBER)
+@pytest.mark.parametrize("version", [2**53 - 1, 2**63 - 1, 2.0**60, Decimal128("Infinity")])
 def test_a_version_beyond_all_reason_does_not_use_up_the_versions_and_is_told(world: World, version: Any) -> None:
     key, before = world.ids["posts"], world.bank.value("SELECT last_value FROM trivet.outbox_id")
     world.collection("posts").update_one({"_id": key}, {"$set": {"version": version, "title": "planted"}})
@@ -247,6 +247,20 @@ def test_all_stubborn_documents_are_counted_and_the_first_are_told(world: World)
 
     assert (found["stubborn"], found["collections"]["users"]["extra"]) == (FIRST_MAX + 5, FIRST_MAX + 5)
     assert len(found["first"]) == FIRST_MAX
+
+
+@pytest.mark.parametrize("letter", ["\u754c", "\u0001", '"'])
+def test_however_long_planted_keys_are_the_report_fits_and_the_documents_are_gone(
+    world: World, letter: str
+) -> None:
+    keys = [f"{number}{letter * 210}" for number in range(FIRST_MAX + 5)]
+    world.collection("users").insert_many([{"_id": key, "version": 1, "deleted": False} for key in keys])
+
+    found = reconcile(world.bank)
+    world.bank.deliver_all()
+
+    assert found["repaired"] == len(keys)
+    assert world.collection("users").count_documents({"_id": {"$in": keys}, "deleted": False}) == 0
 
 
 def test_versions_are_raised_once_and_never_lowered(bank: Bank) -> None:

@@ -26,6 +26,9 @@ PAGE: Final = 2_000
 VERSION_MAX: Final = 2**53
 """No version comes near it; one beyond it was written by somebody else, and no delivery replaces it."""
 
+TRUSTED_MAX: Final = 2**52
+"""A version from here on was planted by somebody: ours are not raised above it, or they would come near the end."""
+
 Content = Document | Mapping[str, Any]
 T = TypeVar("T")
 
@@ -151,7 +154,7 @@ class Copies:
 def _listed(found: Mapping[str, Any]) -> Listed:
     key, number = found["_id"], _number(found)
     bare = found.get("deleted") is True and found["fields"] == 3 and _is_version(found.get("version"))
-    return Listed(key, number if number < VERSION_MAX else 0, bare, isinstance(key, str | int | ObjectId))
+    return Listed(key, number if number < TRUSTED_MAX else 0, bare, isinstance(key, str | int | ObjectId))
 
 
 def _judge(key: Any, copy: Mapping[str, Any] | None, wanted: Content | None) -> Difference | None:
@@ -159,21 +162,21 @@ def _judge(key: Any, copy: Mapping[str, Any] | None, wanted: Content | None) -> 
         return None if copy is None else _judge_gone(key, copy)
     content = bson.encode(content_of(wanted), codec_options=_CODEC)
     if copy is None or copy.get("deleted") is True:
-        return Difference(key, "missing", _number(copy) < VERSION_MAX, len(content))
+        return Difference(key, "missing", _number(copy) < TRUSTED_MAX, len(content))
     kept = {name: value for name, value in copy.items() if name not in {"version", "deleted"}}
     marked = copy.get("deleted") is False and _is_version(copy.get("version"))
     # Compared as they are stored: for Python, 1, 1.0 and True would be the same.
     if marked and bson.encode(kept, codec_options=_CODEC) == content:
         return None
-    return Difference(key, "altered", _number(copy) < VERSION_MAX, len(content))
+    return Difference(key, "altered", _number(copy) < TRUSTED_MAX, len(content))
 
 
 def _judge_gone(key: Any, copy: Mapping[str, Any]) -> Difference | None:
     if copy.get("deleted") is not True:
-        return Difference(key, "extra", _number(copy) < VERSION_MAX, 0)
+        return Difference(key, "extra", _number(copy) < TRUSTED_MAX, 0)
     if len(copy) == 2 and _is_version(copy.get("version")):
         return None
-    return Difference(key, "altered", _number(copy) < VERSION_MAX, 0)
+    return Difference(key, "altered", _number(copy) < TRUSTED_MAX, 0)
 
 
 def _is_version(value: object) -> bool:

@@ -86,10 +86,14 @@ class Past:
         return removed.rowcount
 
     def tally(self, since: datetime, until: datetime) -> list[Tally]:
-        """The jobs that ended from `since` on and before `until`, by task and outcome."""
+        """The jobs that ended from `since` on and before `until`, by task and outcome.
+
+        Tasks that nobody knows are one: their names come from whoever can write to a queue.
+        """
         counted = self._connection.exec_driver_sql(
-            "SELECT task, state, count(*) FROM trivet.jobs WHERE ended_at >= %s AND ended_at < %s"
-            " GROUP BY task, state ORDER BY task, state",
+            "SELECT CASE WHEN state = 'parked' AND data ->> 'code' = 'unknown_task' THEN 'unknown' ELSE task END"
+            " AS known, state, count(*) FROM trivet.jobs WHERE ended_at >= %s AND ended_at < %s"
+            " GROUP BY known, state ORDER BY known, state",
             (since, until),
         )
         return [Tally(*row) for row in counted]

@@ -151,7 +151,7 @@ def test_nodes_killed_at_any_instant_lose_nothing(nodes: Nodes) -> None:
     sweeper.sweep()
 
     assert nodes.held() == []
-    assert nodes.done() | {*nodes.queued()} == set(numbered(10_000))
+    assert nodes.done() | {*nodes.queued()} == set(numbered(2_000 * TIMES))
 
 
 def _impatient(nodes: Nodes) -> Redis:

@@ -24,7 +24,7 @@ from worker.settings import Settings
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
 
-LOOK_EVERY_S: Final = 3.0
+LOOK_EVERY_S: Final = 5.0
 """How often a process looks whether Redis lost events, at most: an idle node is to cost little."""
 
 LOST_AGAIN_S: Final = 0.5

@@ -18,7 +18,7 @@ from worker.stores.watch import Watch
 LOOK_EVERY_S: Final = 0.1
 """How often the process that has the duty asks PostgreSQL for jobs that are due, and whether anything is owed."""
 
-COUNT_EVERY_S: Final = 3.0
+COUNT_EVERY_S: Final = 5.0
 """How often it asks Redis for its counter, though nothing is due: an idle node is to cost little."""
 
 STAND_BY_S: Final = 1.0

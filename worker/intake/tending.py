@@ -9,7 +9,7 @@ from worker.intake.engine import Pool, Timer, dropped
 from worker.intake.pool_process import Report, tend
 from worker.settings import Settings
 
-TEND_EVERY_S: Final = 1.0
+TEND_EVERY_S: Final = 2.0
 BUSY_AGAIN_S: Final = 0.02
 
 _log = structlog.get_logger()

@@ -18,7 +18,7 @@ from tests.fixtures.nodes import WorkerNode
 from worker.operations import embedded
 from worker.stores.resources import Resources
 
-COPIED = ("tasks", "migrations", "celeryconfig.py", "pyproject.toml")
+COPIED = ("tasks", "migrations", "deploy", "celeryconfig.py", "pyproject.toml", "docker-compose.yml")
 TESTING = ("tests/__init__.py", "tests/conftest.py", "tests/fixtures", "tests/integration/__init__.py")
 BASH = "/bin/bash"
 BRINGS_ITS_SERVERS = "docs/tutorial/first-job.md"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from bson.errors import InvalidDocument
-from pymongo import DeleteOne, ReplaceOne
+from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DocumentTooLarge, InvalidName, OperationFailure, PyMongoError
 
@@ -51,8 +51,18 @@ def operation(version: Version, change: DocumentChange) -> ReplaceOne[dict[str, 
         return DeleteOne({"_id": change.key, "deleted": True, "version": {"$lte": change.sweep}})
     # Not `$lt`: what somebody else put there may have no version at all, or one that is no number.
     older = {"_id": change.key, "version": {"$not": {"$gte": version}}}
-    marks = {"version": version, "deleted": change.content is None}
-    return ReplaceOne(older, {**(change.content or {}), **marks}, upsert=True)
+    return ReplaceOne(older, {**(change.content or {}), **_marks(version, change)}, upsert=True)
+
+
+def _first(version: Version, change: DocumentChange) -> InsertOne[dict[str, Any]] | ReplaceOne[Any] | DeleteOne:
+    """The operation that is tried first: when a new document is there already, the insert is refused."""
+    if not change.new:
+        return operation(version, change)
+    return InsertOne({"_id": change.key, **(change.content or {}), **_marks(version, change)})
+
+
+def _marks(version: Version, change: DocumentChange) -> dict[str, Any]:
+    return {"version": version, "deleted": change.content is None}
 
 
 def _newest(
@@ -87,7 +97,8 @@ def _write_collection(
     again: bool = False,
 ) -> dict[Version, Failure]:
     try:
-        database[collection].bulk_write([operation(*pair) for pair in changes], ordered=False)
+        of = operation if again else _first
+        database[collection].bulk_write([of(*pair) for pair in changes], ordered=False)
     except BulkWriteError as error:
         return _judge(database, collection, changes, error, again=again)
     except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
@@ -122,8 +133,8 @@ def _judge(
     wrong = {changes[each["index"]][0]: Failure(each["errmsg"], final=each["code"] in NEVER) for each in errors}
     taken = [changes[each["index"]] for each in error.details["writeErrors"] if _newer_exists(each)]
     if taken and not again:
-        # Two inserts of one new document may have raced, and the newer one lost. It exists now: a second refusal
-        # really means that what is there is as new.
+        # It was there already, or two inserts of one new document have raced, and the newer one lost. It exists
+        # now: a second refusal really means that what is there is as new.
         wrong |= _write_collection(database, collection, taken, again=True)
     return wrong
 

@@ -47,18 +47,20 @@ class Document(BaseModel):
 class DocumentChange:
     """One document as it is after the job; without content it is gone and a tombstone stays.
 
-    With `sweep` it is the tombstone that goes, if its version is no higher than that.
+    With `sweep` it is the tombstone that goes, if its version is no higher than that. `new`: in all likelihood
+    there has been no such document before; it is tried as an insert, which costs MongoDB a tenth of an upsert.
     """
 
     collection: str
     key: Any
     content: Mapping[str, Any] | None
     sweep: int | None = None
+    new: bool = False
 
     @classmethod
-    def store(cls, document: Document) -> "DocumentChange":
+    def store(cls, document: Document, *, new: bool = False) -> "DocumentChange":
         """The document takes this place, in full."""
-        return cls(document.collection, str(document.id), content_of(document))
+        return cls(document.collection, str(document.id), content_of(document), new=new)
 
     @classmethod
     def remove(cls, kind: type[Document], key: UUID) -> "DocumentChange":
@@ -70,8 +72,12 @@ class DocumentChange:
         if not COLLECTION.fullmatch(self.collection):
             raise InvalidPayload(f"{self.collection[:100]!r} cannot be the name of a collection")
         kept = {"collection": self.collection, "key": self.key, "content": self.content}
+        if self.sweep is not None:
+            kept["sweep"] = self.sweep
+        if self.new:
+            kept["new"] = True
         try:
-            raw = bson.encode(kept if self.sweep is None else kept | {"sweep": self.sweep})
+            raw = bson.encode(kept)
         except (InvalidDocument, OverflowError, UnicodeError) as error:
             raise InvalidPayload(f"{self.collection}/{self.key} cannot be a document: {error}") from error
         if len(raw) > DOCUMENT_MAX:
@@ -82,7 +88,7 @@ class DocumentChange:
     def from_bson(cls, raw: bytes) -> "DocumentChange":
         """As the outbox kept it."""
         kept = bson.decode(raw)
-        return cls(kept["collection"], kept["key"], kept["content"], kept.get("sweep"))
+        return cls(kept["collection"], kept["key"], kept["content"], kept.get("sweep"), kept.get("new", False))
 
 
 @dataclass(slots=True)

@@ -103,7 +103,9 @@ class UnitOfWork:
 
     def store(self, document: Document) -> None:
         """Write this document to MongoDB after the commit, unless a newer version is there."""
-        self._effects.documents.append(DocumentChange.store(document).to_bson())
+        # What a job creates has the job's id: no other document can have had it.
+        change = DocumentChange.store(document, new=document.id == self.job_id)
+        self._effects.documents.append(change.to_bson())
 
     def remove(self, kind: type[Document], key: UUID) -> None:
         """Remove a document from MongoDB after the commit; a tombstone stays."""

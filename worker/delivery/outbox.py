@@ -125,7 +125,7 @@ def owe(connection: Connection, rows: Sequence[Owed]) -> list[int]:
     # Arrays of arrays must be rectangular: documents travel as one flat array and are cut by their counts.
     if not rows:
         return []
-    flat = [document for row in rows for document in row.documents]
+    flat = [document for row in rows for document in row.documents]  # most rows have one, which goes as it is
     ends, end = [], 0
     for row in rows:
         end += len(row.documents)
@@ -134,11 +134,13 @@ def owe(connection: Connection, rows: Sequence[Owed]) -> list[int]:
         """
         INSERT INTO trivet.outbox (job_id, lane, shard, subject, size, effects, event, documents)
         SELECT job_id, lane, shard, subject, size, effects, event,
-               CASE WHEN count = 0 THEN NULL ELSE (%(flat)b::bytea[])[last - count + 1 : last] END
+               CASE count WHEN 0 THEN NULL WHEN 1 THEN ARRAY[document]
+                          ELSE (%(flat)b::bytea[])[last - count + 1 : last] END
         FROM unnest(%(job_id)b::uuid[], %(lane)b::smallint[], %(shard)b::smallint[], %(subject)b::text[],
                     %(size)b::integer[], %(effects)b::text[], %(event)b::text[], %(count)b::integer[],
-                    %(last)b::integer[])
-             WITH ORDINALITY AS row (job_id, lane, shard, subject, size, effects, event, count, last, position)
+                    %(last)b::integer[], %(document)b::bytea[])
+             WITH ORDINALITY
+             AS row (job_id, lane, shard, subject, size, effects, event, count, last, document, position)
         ORDER BY position
         RETURNING id
         """,
@@ -153,6 +155,7 @@ def owe(connection: Connection, rows: Sequence[Owed]) -> list[int]:
             "event": [row.event for row in rows],
             "count": [len(row.documents) for row in rows],
             "last": ends,
+            "document": [row.documents[0] if len(row.documents) == 1 else None for row in rows],
         },
     )
     return sorted(row.id for row in drawn)

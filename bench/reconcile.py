@@ -54,7 +54,7 @@ def fill(given: Resources, documents: int) -> None:
         for projection in PROJECTIONS:
             for page in projection.pages(session):
                 marks = {"version": 1, "deleted": False}
-                copies = [{"_id": key, **content_of(content), **marks} for key, content in page.items()]
+                copies = [{"_id": key, **content_of(content), **marks} for key, content in page.contents.items()]
                 quick[projection.collection].insert_many(copies, ordered=False)
 
 

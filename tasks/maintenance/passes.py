@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 
 from tasks.maintenance.comparing import START, Position, Step
 from tasks.model.reconciliations import Reconciliation
@@ -45,17 +45,16 @@ def taken_up(work: UnitOfWork, jobs: Sequence[UUID]) -> Pass:
 
 def saved(work: UnitOfWork, begun: Pass, position: Position, next_job: UUID, found: str) -> None:
     """Keep how far a pass has come, for the job that goes on with it."""
-    work.session.add(
-        Reconciliation(
-            next_job=next_job,
-            began_at=begun.began_at,
-            saved_at=work.now,
-            step=position.step,
-            collection=position.collection,
-            place=position.place,
-            found=found,
-        )
+    kept = insert(Reconciliation).values(
+        next_job=next_job,
+        began_at=begun.began_at,
+        saved_at=work.now,
+        step=position.step,
+        collection=position.collection,
+        place=position.place,
+        found=found,
     )
+    work.session.execute(kept)
 
 
 def _forget_lost(work: UnitOfWork) -> None:

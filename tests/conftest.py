@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.command_line",
     "tests.fixtures.producing",
     "tests.fixtures.crashes",
+    "tests.fixtures.large_documents",
     "tests.fixtures.other_redis",
     "tests.fixtures.deployed",
     "tests.fixtures.flower",

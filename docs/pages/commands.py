@@ -16,7 +16,7 @@ def page() -> str:
     """The page."""
     return "\n\n".join([
         "# Commands",
-        "Every command has `--help`, exits 0 only on success, and prints an error in one line on stderr.",
+        "Every command has `--help`. An error is one line on stderr. Success exits 0, wrong usage 2.",
         *(text for name, command in commands().items() for text in _command(name, command)),
     ])  # fmt: skip
 

@@ -1,12 +1,15 @@
 """Reconcile documents: prove that each equals its row, and repair those that do not."""
 
+import time
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import func, select
 
-from tasks.maintenance.comparing import FIRST_MAX, NOTED_MAX, Suspects, compare, highest_version
-from tasks.maintenance.once import once
+from tasks.maintenance.comparing import FIRST_MAX, Part, Suspects
+from tasks.maintenance.passes import saved, taken_up
 from tasks.maintenance.repairing import Repairs
 from tasks.model.projections import PROJECTIONS
 from tasks.model.reports import write_report
@@ -41,13 +44,15 @@ class Differing(Result):
 
 
 class DocumentsReconciled(Result):
-    """What was compared, what differed, and what became of it.
+    """What was compared since the pass began, what differed, and what became of it.
 
-    `left` are for the next run: others had them in hand, or there were too many. `stubborn` cannot be replaced by
-    any delivery: their version or id is not one that the runtime writes. `versions_raised`: versions are drawn
-    above those of MongoDB now; they were not, as after a restore of PostgreSQL.
+    `complete`: the pass has been through everything; else another job goes on with it. `left` are for the next
+    pass: others had them in hand. `stubborn` cannot be replaced by any delivery: their version or id is not one
+    that the runtime writes. `versions_raised`: versions are drawn above those of MongoDB now; they were not, as
+    after a restore of PostgreSQL.
     """
 
+    complete: bool
     collections: dict[str, CollectionChecked]
     differences: int
     repaired: int
@@ -61,21 +66,9 @@ class DocumentsReconciled(Result):
 def reconcile_documents(_command: ReconcileDocuments, work: UnitOfWork) -> DocumentsReconciled:
     """List the documents, raise the versions above theirs, compare the rows, repair; report of the day.
 
-    When there are more to repair than fit into one run, the next one is enqueued.
+    What does not fit into one run is left to another, which is enqueued and goes on from there.
     """
-    _alone(work)
-    suspects = [Suspects(projection) for projection in sorted(PROJECTIONS, key=lambda each: each.table)]
-    highest = max(highest_version(each, work, NOTED_MAX) for each in suspects)
-    raised = work.documents.outrun(highest)
-    for each in suspects:
-        compare(each, work, NOTED_MAX)
-    repairs = Repairs()
-    repairs.repair(suspects, work)
-    found = _told(suspects, repairs, versions_raised=raised)
-    write_report(work, NAME, work.now.date(), found.model_dump(mode="json"))
-    if repairs.full or any(each.unnoted for each in suspects):
-        work.enqueue(ReconcileDocuments())
-    return found
+    return _reconcile(work, [work.job_id])
 
 
 @reconcile_documents.batch
@@ -83,7 +76,25 @@ def reconcile_documents_once(
     asked: Sequence[tuple[ReconcileDocuments, UnitOfWork]],
 ) -> Sequence[Result | Rejected]:
     """Many who ask at the same time get one answer."""
-    return once(reconcile_documents, asked)
+    _, work = asked[0]
+    return [_reconcile(work, [one.job_id for _, one in asked])] * len(asked)
+
+
+def _reconcile(work: UnitOfWork, jobs: Sequence[UUID]) -> DocumentsReconciled:
+    _alone(work)
+    begun = taken_up(work, jobs)
+    suspects = [Suspects(projection) for projection in sorted(PROJECTIONS, key=lambda each: each.table)]
+    part = Part(suspects, time.monotonic() + work.share_s)
+    raised = part.look(begun.position, work)
+    repairs = Repairs()
+    repairs.repair(suspects, work)
+    found = _told(suspects, repairs, versions_raised=raised, complete=part.stopped is None)
+    if begun.found is not None:
+        found = _together(DocumentsReconciled.model_validate_json(begun.found), found)
+    write_report(work, NAME, begun.began_at.astimezone(UTC).date(), found.model_dump(mode="json"))
+    if part.stopped is not None:
+        saved(work, begun, part.stopped, work.enqueue(ReconcileDocuments()), found.model_dump_json())
+    return found
 
 
 def _alone(work: UnitOfWork) -> None:
@@ -93,11 +104,35 @@ def _alone(work: UnitOfWork) -> None:
         raise Unavailable("another job is just reconciling the documents")
 
 
-def _told(suspects: Sequence[Suspects], repairs: Repairs, *, versions_raised: bool) -> DocumentsReconciled:
+def _together(before: DocumentsReconciled, now: DocumentsReconciled) -> DocumentsReconciled:
+    """What the pass has come to: counts are added up, and the first differences stay the first."""
+    nothing = CollectionChecked(documents=0, **dict.fromkeys(PROBLEMS, 0))
+    return DocumentsReconciled(
+        complete=now.complete,
+        collections=before.collections
+        | {name: _sum(before.collections.get(name, nothing), checked) for name, checked in now.collections.items()},
+        differences=before.differences + now.differences,
+        repaired=before.repaired + now.repaired,
+        left=before.left + now.left,
+        stubborn=before.stubborn + now.stubborn,
+        versions_raised=before.versions_raised or now.versions_raised,
+        first=(before.first + now.first)[:FIRST_MAX],
+    )
+
+
+def _sum(one: CollectionChecked, other: CollectionChecked) -> CollectionChecked:
+    counts = {name: count + getattr(other, name) for name, count in one.model_dump().items()}
+    return CollectionChecked(**counts)
+
+
+def _told(
+    suspects: Sequence[Suspects], repairs: Repairs, *, versions_raised: bool, complete: bool
+) -> DocumentsReconciled:
     stubborn = [(each.projection.collection, *one) for each in suspects for one in each.first_stubborn]
     first = [_differing(*one, repaired=True) for one in repairs.done[:FIRST_MAX]]
     first += [_differing(*one, repaired=False) for one in stubborn[: FIRST_MAX - len(first)]]
     return DocumentsReconciled(
+        complete=complete,
         collections={
             each.projection.collection: CollectionChecked(
                 documents=each.documents, **{problem: each.found[problem] for problem in PROBLEMS}
@@ -106,7 +141,7 @@ def _told(suspects: Sequence[Suspects], repairs: Repairs, *, versions_raised: bo
         },
         differences=sum(each.found.total() for each in suspects),
         repaired=len(repairs.done),
-        left=repairs.busy + repairs.full + sum(each.unnoted for each in suspects),
+        left=repairs.left,
         stubborn=sum(each.stubborn for each in suspects),
         versions_raised=versions_raised,
         first=first,

@@ -15,8 +15,8 @@ from tasks.maintenance.comparing import Suspects
 from tasks.model.projections import PAGE, Content
 from worker import Document, UnitOfWork
 
-BYTES_MAX: Final = 8 * 1024 * 1024
-"""What one run may owe: all of it is in one row of the outbox."""
+BYTES_MAX: Final = 32 * 1024 * 1024
+"""What one run may owe: all of it is in one row of the outbox. Less is noted, but a row may have grown since."""
 
 
 class Repaired(NamedTuple):
@@ -29,11 +29,10 @@ class Repaired(NamedTuple):
 
 @dataclass(slots=True)
 class Repairs:
-    """What was repaired, and how many documents were left, because others had them in hand or the run was full."""
+    """What was repaired, and how many documents were left, because others had them in hand, or the run was full."""
 
     done: list[Repaired] = field(default_factory=list)
-    busy: int = 0
-    full: int = 0
+    left: int = 0
     bytes: int = 0
 
     def repair(self, suspects: Sequence[Suspects], work: UnitOfWork) -> None:
@@ -48,11 +47,11 @@ class Repairs:
     def _repair_rows(self, suspects: Suspects, ids: Sequence[str], work: UnitOfWork) -> None:
         projection = suspects.projection
         wanted = projection.locked(work.session, ids)
-        self.busy += len(ids) - len(wanted)
+        self.left += len(ids) - len(wanted)
         for wrong in work.documents.differences(projection.collection, wanted):
             suspects.found[wrong.problem] += 1
             if self.bytes + wrong.size > BYTES_MAX:
-                self.full += 1
+                self.left += 1
                 continue
             self.bytes += wrong.size
             _store(work, projection.collection, wrong.key, wanted[wrong.key])
@@ -62,7 +61,7 @@ class Repairs:
         # There is no row to lock. So everybody is kept out who could make one: until the commit, which is soon.
         projection = suspects.projection
         if not _locked_out(projection.table, work):
-            self.busy += len(suspects.extra)
+            self.left += len(suspects.extra)
             return
         for page in _pages(suspects.extra):
             absent = set(page) - projection.present(work.session, page)

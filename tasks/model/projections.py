@@ -2,19 +2,29 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, any_, inspect, literal, select
+from sqlalchemy import ARRAY, ColumnElement, Select, String, Uuid, any_, func, inspect, literal, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from tasks.model import Base
 from worker import Document
 
 PAGE: Final = 500
-"""Rows, with their documents, that are in memory together: each has at most some hundred KiB."""
+"""Rows, with their documents, that are in memory together, at most."""
+
+PAGE_BYTES: Final = 2 * 1024 * 1024
+"""Text in these rows; a page ends with the row that passes it."""
 
 Content: TypeAlias = Document | Mapping[str, Any]
+
+
+class Page(NamedTuple):
+    """What some documents should hold, by their ids; `place`: where to go on from."""
+
+    contents: dict[str, Content]
+    place: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +53,12 @@ class Projection:
         """The table that everybody writes to who makes a new document."""
         return str(inspect(self.written or self.guard or Base).local_table)
 
-    def pages(self, session: Session) -> Iterator[dict[str, Content]]:
-        """What every document should hold, by its id, page by page."""
-        after: Any = None
-        while found := self._read(session, () if after is None else (self.key > after,)):
-            yield self._contents(found)
+    def pages(self, session: Session, after: str | None = None) -> Iterator[Page]:
+        """What every document should hold, page by page; those behind the place `after`."""
+        while found := self._read(session, (self.key.in_(self._next(after)),)):
+            after = str(found[-1].key)
+            yield Page(self._contents(found), after)
             session.expunge_all()
-            after = found[-1].key
 
     def contents(self, session: Session, ids: Iterable[Any]) -> dict[str, Content]:
         """What these documents should hold, those that have a row."""
@@ -94,6 +103,18 @@ class Projection:
         except ValueError:
             return None
         return key if str(key) == name else None
+
+    def _next(self, after: str | None) -> Select[Any]:
+        """The keys of the next page: as many as it may have, and no more than it may hold of text."""
+        texts = [column for column in self.rows.selected_columns if isinstance(column.type, String)]
+        size = sum((func.coalesce(func.octet_length(text), 0) for text in texts), literal(0))
+        rows = self.rows.with_only_columns(self.key.label("key"), size.label("size")).order_by(self.key).limit(PAGE)
+        if after is not None:
+            rows = rows.where(self.key > (UUID(after) if isinstance(self.key.type, Uuid) else after))
+        one = rows.subquery()
+        up_to = func.sum(one.c.size).over(order_by=one.c.key)
+        summed = select(one.c.key, (up_to - one.c.size).label("before")).subquery()
+        return select(summed.c.key).where(summed.c.before < PAGE_BYTES)
 
     def _read(self, session: Session, conditions: Iterable[ColumnElement[bool]]) -> Sequence[Any]:
         rows = self.rows.add_columns(self.key.label("key")).where(*conditions).order_by(self.key).limit(PAGE)

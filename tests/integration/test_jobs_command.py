@@ -1,20 +1,21 @@
 """`trivet jobs`: what became of a job, and the newest of many."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 
 from tests.fixtures.command_line import Run
 from tests.fixtures.jobs import Bank, Runner, message
 from worker.errors import Outcome, StoreUnavailable, WrongSettings
 from worker.execution import batch
 from worker.messages import derive_id
+from worker.operations.cli import WRONG_USAGE
 from worker.operations.embedded.ports import choose
 from worker.operations.jobs import find, tell
 from worker.operations.listing import Listed, listing, newest
@@ -261,8 +262,74 @@ def test_ls_lists_what_became_of_jobs_and_nothing_that_they_carry(bank: Bank, tr
 def test_a_state_that_does_not_exist_is_refused_with_those_that_do(given: Resources, trivet: Run) -> None:
     listed = trivet("jobs", "ls", "--state", "done")
 
-    assert listed.returncode != 0
+    assert listed.returncode == WRONG_USAGE
     assert "retrying" in listed.stderr
+    assert listed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["jobs", "ls", "--bogus"], "no such option: --bogus; see trivet jobs ls --help"),
+        (["jobs", "show"], "missing argument 'ID'; see trivet jobs show --help"),
+        (["jobs", "lss"], "no such command 'lss'. Did you mean 'ls'; see trivet jobs --help"),
+        (["nothing"], "no such command 'nothing'; see trivet --help"),
+        (["jobs", "ls", "--task"], "option '--task' requires an argument; see trivet --help"),
+        (["enqueue", "users.list"], "missing argument 'JSON'; see trivet enqueue --help"),
+        (["jobs", "ls", "--task", "\udcff"], "invalid value: '\\udcff' is no text in UTF-8; see trivet --help"),
+        (["jobs", "show", "a\udcff"], "invalid value: 'a\\udcff' is no text in UTF-8; see trivet --help"),
+    ],
+    ids=lambda told: None if isinstance(told, list) else ascii(told.partition(";")[0]),
+)
+def test_wrong_usage_is_one_line_that_says_what_was_wrong_and_where_to_look(
+    trivet: Run, arguments: list[str], told: str
+) -> None:
+    done = trivet(*arguments)
+
+    assert (done.returncode, done.stdout, done.stderr) == (WRONG_USAGE, "", f"trivet: {told}\n")
+
+
+def test_a_number_that_is_none_is_refused_in_one_line_that_names_the_option(trivet: Run) -> None:
+    done = trivet("jobs", "ls", "--limit", "many")
+
+    assert done.returncode == WRONG_USAGE
+    assert done.stderr.startswith("trivet: invalid value for '--limit': ")
+    assert done.stderr.endswith("; see trivet jobs ls --help\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_is_no_error_and_a_group_alone_shows_it(trivet: Run) -> None:
+    asked, alone = trivet("jobs", "--help"), trivet("jobs")
+
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert "What became of jobs" in asked.stdout
+    assert "What became of jobs" in alone.stdout + alone.stderr
+
+
+@pytest.fixture
+def stranger(given: Resources) -> Iterator[str]:
+    """The URL of a role that may read nothing of the ledger."""
+    with given.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE stranger LOGIN PASSWORD 'canary'")
+    url = make_url(given.settings.postgres_url.get_secret_value())
+    yield url.set(username="stranger", password="canary").render_as_string(hide_password=False)  # noqa: S106 - a role of this test
+    with given.engine.begin() as connection:
+        connection.exec_driver_sql("DROP ROLE stranger")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("jobs", "ls"), ("jobs", "show", "x"), ("enqueue", "users.list", "{}", "--wait", "5")]
+)
+def test_a_login_that_may_not_read_the_ledger_is_told_so_in_one_line(
+    stranger: str, trivet: Run, arguments: tuple[str, ...]
+) -> None:
+    done = trivet(*arguments, TRIVET_POSTGRES_URL=stranger)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("trivet: PostgreSQL does not let this login do that (permission denied for ")
+    assert done.stderr.count("\n") == 1
+    assert "canary" not in done.stderr
+    assert ("may have been sent" in done.stderr) is ("--wait" in arguments)
 
 
 def test_a_postgresql_that_is_away_is_said_in_one_line(trivet: Run) -> None:

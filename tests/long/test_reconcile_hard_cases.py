@@ -139,6 +139,10 @@ def test_while_mongodb_is_away_the_job_is_tried_again_and_nothing_is_counted_as_
         migrate(given)
         runner = Runner(given)
         job_id = uuid4()
+        Bank(runner).user()
+        with given.engine.begin() as connection:
+            # Only for what is old enough does prune ask MongoDB.
+            connection.exec_driver_sql("UPDATE trivet.jobs SET ended_at = ended_at - interval '40 days'")
         own_servers.mongo.kill()
 
         (away,) = runner(message(RECONCILE, {}, job_id))

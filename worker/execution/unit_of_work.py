@@ -97,6 +97,14 @@ class UnitOfWork:
         return Copies(self.session.connection(), self._given.documents, self._given.settings.frozen_timeout_s / 3)
 
     @property
+    def share_s(self) -> float:
+        """How long a job of any length may go on in one transaction: an eighth of what ends its process.
+
+        After that it saves how far it came, and enqueues another that goes on from there.
+        """
+        return self._given.settings.batch_limit_s / 8
+
+    @property
     def past(self) -> Past:
         """What the runtime itself keeps of jobs that have ended."""
         return Past(self.session.connection(), self._given.settings, self.now)

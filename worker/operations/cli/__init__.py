@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import typer
 
@@ -13,6 +14,9 @@ COMMANDS = (
     *("enqueue", "jobs", "parked", "queues", "schedule", "events"),
 )
 """The modules of this package; each registers itself on the `app` that it is given."""
+
+WRONG_USAGE: Final = 2
+"""The exit code for a command line that cannot be understood."""
 
 app = typer.Typer(
     name="trivet",
@@ -28,13 +32,39 @@ def _group() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line on stderr and exit code 1."""
+    """Run the command line; an error of ours is one line on stderr and exit code 1, one of usage exit code 2."""
     register_commands(sys.argv[1:2])
     try:
-        app()
+        _refuse_no_text(sys.argv[1:])
+        ended = app(prog_name="trivet", standalone_mode=False)
+    except typer.TyperException as error:
+        sys.exit(_usage(error))
+    except typer.Abort:
+        sys.exit(_tell("nothing was done: it was not confirmed", 1))
     except TrivetError as error:
-        print(f"trivet: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_tell(str(error), 1))
+    sys.exit(ended if isinstance(ended, int) else 0)
+
+
+def _refuse_no_text(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are no UTF-8: no store takes them."""
+    for argument in arguments:
+        if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise typer.BadParameter(f"{argument!a} is no text in UTF-8")
+
+
+def _usage(error: typer.TyperException) -> int:
+    # Asked for a group alone, it has printed the help and says nothing.
+    if told := " ".join(error.format_message().split()).rstrip(".?"):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "trivet"
+        _tell(f"{told[0].lower()}{told[1:]}; see {command} --help", WRONG_USAGE)
+    return error.exit_code
+
+
+def _tell(problem: str, exit_code: int) -> int:
+    print(f"trivet: {problem}", file=sys.stderr)
+    return exit_code
 
 
 def register_commands(asked_for: Sequence[str] = ()) -> None:

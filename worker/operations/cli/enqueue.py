@@ -15,7 +15,7 @@ from rich.text import Text
 
 from worker.delivery.events import completion_channels
 from worker.envelopes import queue_of
-from worker.errors import Outcome, Rejected, StoreUnavailable, TrivetError
+from worker.errors import Outcome, Rejected, StoreUnavailable, TrivetError, WrongSettings
 from worker.execution.attempt import Attempt
 from worker.execution.enqueueing import Options, check, compose_message
 from worker.execution.job import JOBS, Job
@@ -139,7 +139,7 @@ def _send_and_wait(settings: Settings, attempt: Attempt, patience_s: float) -> E
 def _knowing(attempt: Attempt) -> Iterator[None]:
     try:
         yield
-    except StoreUnavailable as error:
+    except (StoreUnavailable, WrongSettings) as error:
         raise NotKnown(
             f"{error}; the job may have been sent: look with `trivet jobs show {attempt.job_id}` before it is"
             " sent again"

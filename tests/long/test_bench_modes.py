@@ -40,10 +40,12 @@ def scene() -> Iterator[Scene]:
 
 
 def figures(found: Any) -> Iterator[tuple[str, float]]:
-    """Every number in the object, with its name."""
+    """Every number in the object, with its name; the spreads of the rounds aside."""
     match found:
         case dict():
             for name, value in found.items():
+                if name == "spreads":
+                    continue
                 if isinstance(value, int | float):
                     yield name, value
                 else:

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -12,6 +12,7 @@ import structlog
 
 from bench.orders import ACCOUNTS, OPENING_BALANCE
 from tests.fixtures.jobs import Bank, Runner, empty, settings_for
+from worker.delivery.node import Node
 from worker.operations.embedded import Options, Place, Stack, Urls
 from worker.operations.migrating import migrate
 from worker.stores.resources import Resources
@@ -53,4 +54,5 @@ def open_scene(jobs: int, rounds: int, tell: Callable[[str], None]) -> Iterator[
         stack.start()
         given = opened.enter_context(Resources.open(settings_for(stack.urls)))
         migrate(given)
-        yield Scene(stack.urls, Bank(Runner(given)), Path(folder), jobs, rounds, tell)
+        node = opened.enter_context(closing(Node()))
+        yield Scene(stack.urls, Bank(Runner(given, node)), Path(folder), jobs, rounds, tell)

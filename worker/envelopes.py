@@ -5,8 +5,10 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from uuid import UUID, uuid4
+from functools import lru_cache
+from uuid import uuid4
 
 from worker.messages import HEADERS, Message
 
@@ -20,7 +22,9 @@ _NOTHING_SPECIAL = {
     "timelimit": [None, None],
     "replaced_task_nesting": 0,
     "stamps": {},
-} | dict.fromkeys(("eta", "expires", "group", "group_index", "parent_id", "shadow", "stamped_headers"))
+} | dict.fromkeys(("parent_id", "shadow", "stamped_headers"))
+_NOT_GIVEN = dict.fromkeys(("eta", "expires", "group", "group_index"))
+_PROPERTIES = {"reply_to": "", "delivery_mode": 2, "priority": 0, "body_encoding": "base64"}
 
 
 def queue_of(task: str) -> str:
@@ -35,32 +39,34 @@ def body_of(payload: bytes) -> bytes:
 
 def envelope(message: Message, eta: datetime | None = None) -> bytes:
     """The element to push on the left of the queue's list; with `eta`, a node keeps it until that moment."""
-    ours = {name: message.headers[name] for name in HEADERS if name in message.headers}
     # Not orjson: a task id may hold what is no UTF-8, and must arrive as it was.
-    return json.dumps({
-        "body": base64.b64encode(message.body).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": _celery_headers(message.task, message.task_id) | ours | _not_before(eta),
-        "properties": _properties(message.task_id, queue_of(message.task), uuid4()),
-    }).encode()  # fmt: skip
+    of_task, of_delivery = _same_for_all(message.task)
+    task_id, given = json.dumps(message.task_id), _given(message, eta)
+    headers = f'{of_task}, {given}, "id": {task_id}, "root_id": {task_id}'
+    properties = f'{of_delivery}, "correlation_id": {task_id}, "delivery_tag": "{uuid4()}"'
+    body = base64.b64encode(message.body).decode()
+    return f'{{"body": "{body}", {_CONTENT}, "headers": {{{headers}}}, "properties": {{{properties}}}}}'.encode()
 
 
-def _celery_headers(task: str, task_id: str) -> dict[str, object]:
-    return _NOTHING_SPECIAL | {"task": task, "id": task_id, "root_id": task_id}
+def _fields(of: Mapping[str, object]) -> str:
+    """As JSON, without the braces."""
+    return json.dumps(of)[1:-1]
 
 
-def _not_before(eta: datetime | None) -> dict[str, object]:
-    return {} if eta is None else {"eta": eta.isoformat()}
+_CONTENT = _fields({"content-encoding": "utf-8", "content-type": "application/json"})
+_NONE_GIVEN = _fields(_NOT_GIVEN)
 
 
-def _properties(task_id: str, queue: str, tag: UUID) -> dict[str, object]:
-    return {
-        "correlation_id": task_id,
-        "reply_to": "",
-        "delivery_mode": 2,
-        "delivery_info": {"exchange": "", "routing_key": queue},
-        "priority": 0,
-        "body_encoding": "base64",
-        "delivery_tag": str(tag),
-    }
+@lru_cache(maxsize=1_000)
+def _same_for_all(task: str) -> tuple[str, str]:
+    """Headers and properties that all messages of a task have: who sends many would spend most of the time here."""
+    delivery_info = {"exchange": "", "routing_key": queue_of(task)}
+    return _fields(_NOTHING_SPECIAL | {"task": task}), _fields(_PROPERTIES | {"delivery_info": delivery_info})
+
+
+def _given(message: Message, eta: datetime | None) -> str:
+    """The headers that a producer may give."""
+    ours = {name: message.headers[name] for name in HEADERS if name in message.headers} if message.headers else {}
+    if eta is not None:
+        ours["eta"] = eta.isoformat()
+    return _fields(_NOT_GIVEN | ours) if ours else _NONE_GIVEN

@@ -4,15 +4,19 @@ import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
 import pytest
+from kombu.connection import Connection
 
 from tasks.accounts import Deposit, Transfer, deposit, transfer
 from tests.fixtures.jobs import Bank, message
+from tests.fixtures.nodes import wait_for
 from tests.fixtures.proxy import Proxy, proxied
 from worker import Command, Result, UnitOfWork, job, producer
 from worker.errors import InvalidPayload, Rejected
@@ -27,6 +31,9 @@ pytestmark = pytest.mark.usefixtures("producing")
 
 GOOD: dict[str, Any] = {"source": str(UUID(int=1)), "target": str(UUID(int=2)), "amount": 1}
 NAIVE = datetime(2030, 1, 31, 12)  # noqa: DTZ001 - that is what is wrong with it
+
+ANSWER = len(b"*2\r\n:1\r\n:1700000000000\r\n")
+"""Bytes with which Redis answers a step."""
 
 Queue = Callable[[], list[Any]]
 
@@ -229,6 +236,19 @@ def test_many_go_in_order_in_more_than_one_step_each_with_its_own_options(queue:
     assert sent[-1].job_id == derive_id("accounts.deposit", f"no. {len(many)}")
 
 
+def test_kombu_reads_what_many_were_sent_in_their_order(servers: Urls) -> None:
+    many = deposits(CHUNK + 1)
+    keyed = [(one, Options(idempotency_key=f"no. {one.amount}")) for one in many]
+
+    sent = deposit.enqueue_many([many[0], *keyed[1:]])
+
+    with Connection(servers.redis) as connection, closing(connection.SimpleQueue("accounts")) as messages:
+        read = [messages.get(timeout=5) for _ in sent]
+        assert [message.headers["id"] for message in read] == [one.task_id for one in sent]
+        assert [message.payload[1]["amount"] for message in read] == [one.amount for one in many]
+        assert [message.headers.get("idempotency_key") for message in read[:2]] == [None, "no. 2"]
+
+
 def test_large_messages_go_in_steps_of_some_megabytes(queue: Queue, given: Resources) -> None:
     text = "x" * 200_000
     given.redis.config_resetstat()
@@ -311,6 +331,38 @@ def test_when_the_answer_is_lost_it_is_uncertain_and_sent_again_under_the_same_i
     ids = [element["headers"]["id"] for element in queue()[1:]]
     assert ids[-len(again) :] == [one.task_id for one in again]
     assert set(ids) == {one.task_id for one in again}
+
+
+def test_what_went_before_the_answer_was_lost_is_known_to_be_sent(proxy: Proxy, queue: Queue) -> None:
+    deposit.enqueue(*deposits(1))
+    proxy.close_after(ANSWER + 3)
+
+    with pytest.raises(NotEnqueued, match=f"{CHUNK} sent, {CHUNK} uncertain, 2 not sent") as trouble:
+        deposit.enqueue_many(deposits(2 * CHUNK + 2))
+    sent = [*trouble.value.sent, *deposit.enqueue_many([*trouble.value.uncertain, *trouble.value.unsent])]
+
+    arrived = [element["headers"]["id"] for element in queue()[1:]]
+    assert list(dict.fromkeys(arrived)) == [one.task_id for one in sent]
+    assert len(arrived) == len(sent) + CHUNK  # the uncertain ones had arrived
+
+
+def test_when_others_fill_the_queue_meanwhile_what_went_is_told(
+    proxy: Proxy, queue: Queue, given: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIVET_QUEUE_MAX", str(2 * CHUNK))
+    deposit.enqueue(*deposits(1))
+    given.redis.delete("accounts")
+    proxy.slow_down(0.5)  # so long lies between two steps
+
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(deposit.enqueue_many, deposits(2 * CHUNK))
+        wait_for(lambda: given.redis.llen("accounts") == CHUNK)
+        given.redis.lpush("accounts", "another's")
+    with pytest.raises(QueueFull) as full:
+        sending.result()
+
+    assert (len(full.value.sent), len(full.value.uncertain), len(full.value.unsent)) == (CHUNK, 0, CHUNK)
+    assert given.redis.llen("accounts") == CHUNK + 1
 
 
 def test_a_redis_that_refuses_writes_is_certain_to_have_taken_nothing(queue: Queue, given: Resources) -> None:

@@ -40,6 +40,10 @@ class Enqueued(Outgoing, Generic[R]):
     answer: type[R]
     since_ms: int = 0
 
+    def sent_at(self, since_ms: int) -> "Enqueued[R]":
+        """The same, sent at this moment."""
+        return Enqueued(self.message, self.eta, answer=self.answer, since_ms=since_ms)
+
     @property
     def job_id(self) -> UUID:
         """Its id in the ledger and in events: the same for the same idempotency key."""

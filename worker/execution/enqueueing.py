@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
@@ -57,6 +57,8 @@ class Options:
     @property
     def headers(self) -> dict[str, Any]:
         """As headers of a message; all but `eta`, which is Celery's and not kept with the job."""
+        if self is NONE:
+            return {}
         headers = {name: value for name, value in self.given.items() if name != "eta"}
         if self.deadline is not None:
             headers["deadline"] = _moment(self.deadline)
@@ -164,7 +166,7 @@ def _compose(job: Answers[R], asked: Asked) -> Enqueued[R]:
 
 def _send(outgoing: Sequence[Enqueued[R]]) -> list[Enqueued[R]]:
     began_ms = current().send(outgoing)
-    return [replace(one, since_ms=one.since_ms or began_ms) for one in outgoing]
+    return [one if one.since_ms else one.sent_at(began_ms) for one in outgoing]
 
 
 def _json(job: Takes, payload: Payload) -> bytes:

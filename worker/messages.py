@@ -151,7 +151,7 @@ def deadline(headers: Mapping[str, Any]) -> datetime | None:
 
     Raises `InvalidPayload` when it is no RFC 3339 time with a zone.
     """
-    given = [_moment_of(headers, name) for name in ("deadline", "expires")]
+    given = [_moment_of(headers, name) for name in ("deadline", "expires") if name in headers]
     return min((moment for moment in given if moment is not None), default=None)
 
 

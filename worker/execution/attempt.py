@@ -96,6 +96,8 @@ class Attempt:
     failure: Exception | None = None
     sequence: int | None = None
     """That of its completion event, once it is owed."""
+    subject: str | None = None
+    """That of its completion event, once it has ended."""
 
     @property
     def runnable(self) -> bool:

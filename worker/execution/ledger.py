@@ -174,7 +174,7 @@ def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> s
             "deadline": [_deadline(attempt) for attempt in attempts],
         },
     )
-    return {row.id for row in inserted}
+    return set(inserted.scalars())
 
 
 def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:

@@ -18,6 +18,12 @@ from worker.messages import printable, traceparent
 
 def subject_of(job: Job[Any, Any], attempt: Attempt) -> str:
     """The subject of the job's event: its row where it succeeded and locked one, else the job itself."""
+    if attempt.subject is None:  # asked for twice: for the event, and for the ledger
+        attempt.subject = _subject(job, attempt)
+    return attempt.subject
+
+
+def _subject(job: Job[Any, Any], attempt: Attempt) -> str:
     if attempt.ended.outcome is Outcome.SUCCEEDED and attempt.command is not None:
         return job.subject_of(attempt.command, attempt.job_id, attempt.ended.data)
     return f"jobs/{attempt.job_id}"

@@ -11,6 +11,7 @@ from bench.checks import CheckFailed
 from bench.lineup import choices
 from bench.machine import durability, machine, versions
 from bench.scene import Scene, open_scene
+from bench.spreads import spreads
 from bench.targets import judge
 from worker.errors import TrivetError
 
@@ -71,6 +72,7 @@ def run_bench(asked: Asked, tell: Callable[[str], None]) -> dict[str, Any]:
     with open_scene(asked.jobs or 0, asked.rounds, tell) as scene:
         found = {name: _measure(name, asked, scene, tell) for name in asked.modes}
         result = assemble(found)
+        result["spreads"] |= spreads(result["runs"])
         result["versions"] = versions(scene) | result["versions"]
         result["settings"] = _settings(asked, scene) | {"contestants": result.pop("contestants")}
     return result | {"seconds": round(time.monotonic() - began)}

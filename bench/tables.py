@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from bench.targets import TARGETS, Target
@@ -41,9 +41,16 @@ def verdict(target: Target, value: float) -> str:
     return "met" if target.met(value) else f"{target.short_by(value):.0%} short"
 
 
+def _table(title: str, first: str, *figures: str) -> Table:
+    table = Table(first, title=title, title_justify="left")
+    for name in figures:
+        table.add_column(name, justify="right")
+    return table
+
+
 def _targets(result: Mapping[str, Any]) -> Table:
-    columns = ("what", *(Column(name, justify="right") for name in ("figure", "spread", "target")), "")
-    table = Table(*columns, title="Targets", title_justify="left")
+    table = _table("Targets", "what", "figure", "spread", "target")
+    table.add_column("")
     for target in TARGETS:
         if target.key in result["targets"]:
             value = result["targets"][target.key]["value"]
@@ -53,16 +60,14 @@ def _targets(result: Mapping[str, Any]) -> Table:
 
 
 def _more(result: Mapping[str, Any], keys: list[str]) -> Table:
-    columns = ("key", *(Column(name, justify="right") for name in ("ratio", "spread")))
-    table = Table(*columns, title="Other ratios", title_justify="left")
+    table = _table("Other ratios", "key", "ratio", "spread")
     for key in keys:
         table.add_row(key, figure(result["ratios"][key]), spread(result, key))
     return table
 
 
 def _rates(rates: Mapping[str, Any]) -> Table:
-    columns = ("who", *(Column(name, justify="right") for name in ("transfers/s", "spread", "jobs a round")))
-    table = Table(*columns, title="Throughput, medians", title_justify="left")
+    table = _table("Throughput", "who", "transfers/s", "spread", "jobs a round")
     for name, run in sorted(rates.items(), key=lambda item: -item[1]["median"]):
         between = f"{run['min']:,.0f} – {run['max']:,.0f}"
         table.add_row(name, f"{run['median']:,.0f}", between, f"{run['jobs']:,}")

@@ -30,9 +30,11 @@ class Race:
         """Make the environments; who has none is out."""
         for competitor in list(self.line):
             try:
-                self.versions[competitor.name] = dict(competitor.install())
+                versions = dict(competitor.install())
             except CannotRun as reason:
                 self._is_out(competitor, self.cannot_run, reason)
+            else:
+                self.versions |= {competitor.name: versions} if versions else {}
 
     def run(self) -> None:
         """One after the other, and again; who fails a check is out, and its earlier figures with it."""
@@ -66,7 +68,7 @@ def measure(scene: Scene, against: Sequence[str] | None = None) -> dict[str, Any
         "runs": {each.name: _told(each, race.rates[each.name]) for each in race.line},
         "ratios": ratios,
         "spreads": spreads,
-        "versions": race.versions,
+        "versions": {"peers": race.versions},
         "settings": {each.name: _settings(each) for each in race.line},
         "cannot_run": race.cannot_run,
         "failed": race.failed,

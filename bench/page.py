@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.plots import draw
-from bench.tables import figure, spread, verdict
-from bench.targets import TARGETS
+from bench.tables import figure, spread
+from bench.targets import TARGETS, verdict
 from docs.pages.markdown import table
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
@@ -55,12 +55,10 @@ def _where(result: Mapping[str, Any]) -> str:
 
 
 def _targets(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    found = [
-        (target, result["targets"][target.key]["value"]) for target in TARGETS if target.key in result["targets"]
-    ]
+    found = [(target, result["targets"][target.key]) for target in TARGETS if target.key in result["targets"]]
     return [
-        (target.what, figure(value), spread(result, target.key), str(target), verdict(target, value))
-        for target, value in found
+        (target.what, figure(judged["value"]), spread(result, target.key), str(target), verdict(target, judged))
+        for target, judged in found
     ]
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bench.checks import CheckFailed
-from bench.lineup import choices
+from bench.durations import too_short
+from bench.lineup import choices, pairs
 from bench.machine import durability, machine, versions
 from bench.scene import Scene, open_scene
 from bench.spreads import spreads
@@ -27,11 +28,11 @@ class Mode:
 MODES: Final = {
     "throughput": Mode("throughput", 20_000),
     "enqueue": Mode("enqueueing", 20_000),
-    "latency": Mode("latency", 300),
+    "latency": Mode("latency", 500),
     "growth": Mode("growth", 10_000),
     "idle": Mode("idle", 300),
-    "overhead": Mode("overhead", 10_000),
-    "scaling": Mode("scaling", 4_000),
+    "overhead": Mode("overhead", 20_000),
+    "scaling": Mode("scaling", 20_000),
 }
 
 JOBS_MAX: Final = 100_000
@@ -59,6 +60,11 @@ class Asked:
         _require_known("--only", only, list(MODES))
         return cls(names, [mode for mode in MODES if mode in (only or MODES)], jobs, rounds)
 
+    @property
+    def jobs_by_mode(self) -> dict[str, int]:
+        """How many jobs each mode is given."""
+        return {name: self.jobs or MODES[name].jobs for name in self.modes}
+
 
 def _require_known(option: str, names: Sequence[str], known: Sequence[str]) -> None:
     unknown = [name for name in names if name not in known]
@@ -71,8 +77,7 @@ def run_bench(asked: Asked, tell: Callable[[str], None]) -> dict[str, Any]:
     began = time.monotonic()
     with open_scene(asked.jobs or 0, asked.rounds, tell) as scene:
         found = {name: _measure(name, asked, scene, tell) for name in asked.modes}
-        result = assemble(found)
-        result["spreads"] |= spreads(result["runs"])
+        result = finish(assemble(found), asked.jobs_by_mode, asked.against)
         result["versions"] = versions(scene) | result["versions"]
         result["settings"] = _settings(asked, scene) | {"contestants": result.pop("contestants")}
     return result | {"seconds": round(time.monotonic() - began)}
@@ -83,7 +88,7 @@ def _measure(name: str, asked: Asked, scene: Scene, tell: Callable[[str], None])
     tell(f"{name} …")
     try:
         module = importlib.import_module(f"bench.modes.{mode.module}")
-        its = replace(scene, jobs=asked.jobs or mode.jobs)
+        its = replace(scene, jobs=asked.jobs_by_mode[name])
         found: dict[str, Any] = module.measure(its, asked.against) if name == "throughput" else module.measure(its)
     except Exception as error:  # noqa: BLE001 - what the other modes found is not thrown away
         if not isinstance(error, CheckFailed):
@@ -102,13 +107,22 @@ def assemble(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         for key, value in its.items():
             place = "contestants" if key == "settings" else key
             whole.setdefault(place, {}).update({mode: value} if key == "runs" else value)
-    whole["targets"] = judge(whole["ratios"], whole["idle"])
     return whole
+
+
+def finish(whole: Mapping[str, Any], jobs: Mapping[str, int], against: Sequence[str]) -> dict[str, Any]:
+    """The result with the spreads of all modes, and held against the targets."""
+    short = too_short(whole["runs"], jobs, pairs(against))
+    return {
+        **whole,
+        "spreads": whole["spreads"] | spreads(whole["runs"]),
+        "targets": judge(whole["ratios"] | whole["idle"], short),
+    }
 
 
 def _settings(asked: Asked, scene: Scene) -> dict[str, Any]:
     return {
-        "jobs": {name: asked.jobs or MODES[name].jobs for name in asked.modes},
+        "jobs": asked.jobs_by_mode,
         "rounds": asked.rounds,
         "concurrency": scene.concurrency,
         "against": list(asked.against),

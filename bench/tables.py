@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.targets import TARGETS, Target
+from bench.targets import TARGETS, verdict
 
 
 def in_tables(result: Mapping[str, Any]) -> RenderableType:
@@ -36,11 +36,6 @@ def spread(result: Mapping[str, Any], key: str) -> str:
     return f"{figure(low_high[0])} – {figure(low_high[1])}" if low_high else "–"
 
 
-def verdict(target: Target, value: float) -> str:
-    """`met`, or how far it is away."""
-    return "met" if target.met(value) else f"{target.short_by(value):.0%} short"
-
-
 def _table(title: str, first: str, *figures: str) -> Table:
     table = Table(first, title=title, title_justify="left")
     for name in figures:
@@ -53,9 +48,9 @@ def _targets(result: Mapping[str, Any]) -> Table:
     table.add_column("")
     for target in TARGETS:
         if target.key in result["targets"]:
-            value = result["targets"][target.key]["value"]
-            said = Text(verdict(target, value), style="green" if target.met(value) else "red")
-            table.add_row(target.what, figure(value), spread(result, target.key), str(target), said)
+            judged = result["targets"][target.key]
+            said = Text(verdict(target, judged), style="green" if judged["met"] else "red")
+            table.add_row(target.what, figure(judged["value"]), spread(result, target.key), str(target), said)
     return table
 
 

@@ -1,8 +1,10 @@
 """What the figures should be, and whether they are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+TOO_FEW: Final = "too few jobs to tell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,22 @@ TARGETS: Final = (
 )
 
 
-def judge(ratios: Mapping[str, float], idle: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Each target that was measured: `{"target": "≥ 12", "value": 13.1, "met": true}`, by key."""
-    figures = {**ratios, **idle}
-    return {
-        target.key: {"target": str(target), "value": figures[target.key], "met": target.met(figures[target.key])}
-        for target in TARGETS
-        if target.key in figures
-    }
+def judge(figures: Mapping[str, float], too_short: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """Each target that was measured: `{"target": "≥ 12", "value": 13.1, "met": true}`, by key.
+
+    What took too short a time proves nothing: it is not met, and has a note that says so.
+    """
+    judged = {}
+    for target in TARGETS:
+        if target.key in figures:
+            value, proven = figures[target.key], target.key not in too_short
+            judged[target.key] = {"target": str(target), "value": value, "met": proven and target.met(value)}
+            judged[target.key] |= {} if proven else {"note": TOO_FEW}
+    return judged
+
+
+def verdict(target: Target, judged: Mapping[str, Any]) -> str:
+    """`met`, or how far the figure is away, or why it says nothing."""
+    if note := judged.get("note"):
+        return str(note)
+    return "met" if judged["met"] else f"{target.short_by(judged['value']):.0%} short"

@@ -34,6 +34,7 @@ def test_one_run_measures_all_sides_and_prints_one_object(tmp_path: Path) -> Non
     assert found["ratios"].keys() == {"celery", "pgbench", "bare_loop", "single_body"}
     assert all(ratio > 0 for ratio in found["ratios"].values())
     assert found["ratios"].keys() == found["spreads"].keys() == found["targets"].keys()
+    assert found["targets"]["celery"]["note"] == "too few jobs to tell"
     rates = found["runs"]["throughput"]
     assert {name: run["jobs"] for name, run in rates.items()} == {
         "trivet": 300,

@@ -13,11 +13,12 @@ from rich.console import Console
 
 from bench import page
 from bench.checks import CheckFailed, Expected, require
+from bench.durations import too_short
 from bench.lineup import pairs
 from bench.modes.throughput import compare
 from bench.orders import Order
 from bench.plots import draw
-from bench.running import MODES, Asked, WrongRequest, assemble
+from bench.running import MODES, Asked, WrongRequest, assemble, finish
 from bench.spreads import spreads
 from bench.tables import in_tables
 from bench.targets import TARGETS, judge
@@ -33,21 +34,26 @@ RATES = {
 }
 
 
-def told(*values: float, figure: str = "rate") -> dict[str, Any]:
-    return {"rounds": [{figure: value} for value in values]}
+IDLE = {"requests_per_s": 4.5, "cpu": 0.02}
 
 
-def result() -> dict[str, Any]:
+def told(rate: float) -> dict[str, Any]:
+    return {"rounds": [{"rate": rate}]}
+
+
+def result(jobs: int = 20_000) -> dict[str, Any]:
     """A whole result, as small as can be."""
     ratios, between = compare(RATES, pairs(["celery", "rq", "huey", "celery-orm"]), ["rq", "huey"])
     runs = {
-        name: {"jobs": 100, "transfers_per_s": rates, "median": rates[1], "min": min(rates), "max": max(rates)}
+        name: {"jobs": jobs, "transfers_per_s": rates, "median": rates[1], "min": min(rates), "max": max(rates)}
         for name, rates in RATES.items()
     }
     versions = {"peers": {"rq": {"rq": "2.6"}}}
     throughput = {"runs": runs, "ratios": ratios, "spreads": between, "versions": versions, "settings": {}}
-    found = {"throughput": throughput, "idle": {"runs": {"idle": {}}, "ratios": {}, "idle": {"cpu": 0.02}}}
-    whole = assemble(found | {"scaling": {"runs": {}, "ratios": {"two_nodes": 1.5}}})
+    found = {"throughput": throughput, "idle": {"runs": {"idle": {"rounds": [IDLE]}}, "ratios": {}, "idle": IDLE}}
+    nodes = {"random 1": told(1_000), "random 2": told(1_500), "random 4": told(1_400)}
+    more = {"scaling": {"runs": nodes, "ratios": {"two_nodes": 1.5}}}
+    whole = finish(assemble(found | more), {"scaling": 20_000}, ["celery", "rq", "huey", "celery-orm"])
     whole["cannot_run"] = {"bullmq": "there is no node"}
     whole["versions"] |= {"python": "3.11"}
     machine = {"cpus": 2, "cpu": "some", "memory_gib": 4, "system": "Linux"}
@@ -59,7 +65,7 @@ def result() -> dict[str, Any]:
 def shown(result: dict[str, Any]) -> str:
     text = StringIO()
     Console(width=140, file=text).print(in_tables(result))
-    return text.getvalue()
+    return " ".join(text.getvalue().split())
 
 
 def test_a_ratio_is_of_the_medians_and_its_spread_is_of_the_rounds() -> None:
@@ -102,14 +108,34 @@ def test_the_spread_of_a_mode_is_that_of_its_rounds() -> None:
     [("celery", 12, True), ("celery", 11.99, False), ("growth", 0.9, True), ("latency_p50", 1.31, False)],
 )
 def test_a_target_is_met_from_its_limit_on(key: str, value: float, *, met: bool) -> None:
-    assert judge({key: value}, {})[key]["met"] is met
+    assert judge({key: value})[key]["met"] is met
 
 
 def test_every_target_is_judged_when_it_was_measured_and_only_then() -> None:
     everything = {target.key: 1.0 for target in TARGETS}
 
-    assert judge(everything, {}).keys() == everything.keys()
-    assert judge({}, {"cpu": 0.005}) == {"cpu": {"target": "≤ 0.01", "value": 0.005, "met": True}}
+    assert judge(everything).keys() == everything.keys()
+    assert judge({"cpu": 0.005}) == {"cpu": {"target": "≤ 0.01", "value": 0.005, "met": True}}
+
+
+def test_a_rate_that_took_a_moment_proves_nothing_however_high() -> None:
+    short = result(jobs=300)["targets"]
+
+    assert short["celery"] == {"target": "≥ 12", "value": 11.111, "met": False, "note": "too few jobs to tell"}
+    assert {key for key, judged in short.items() if "note" in judged} == {
+        "celery",
+        "best_peer",
+        "bare_loop",
+        "single_body",
+    }
+    assert not any("note" in judged for judged in result()["targets"].values())
+
+
+def test_a_mode_that_took_a_moment_proves_nothing_either() -> None:
+    runs = {"growth": {"short": told(10_000), "long": told(9_000)}, "idle": {"idle": {"rounds": [IDLE]}}}
+
+    assert too_short(runs, {"growth": 4_000}, {}) == {"growth"}
+    assert too_short(runs, {"growth": 10_000}, {}) == set()
 
 
 def test_an_order_beyond_all_money_is_expected_to_be_rejected() -> None:
@@ -135,8 +161,8 @@ def test_the_result_keeps_each_mode_apart_and_puts_its_ratios_together() -> None
 def test_the_table_tells_figures_spreads_distances_and_who_is_missing() -> None:
     text = shown(result())
 
-    assert "11.11 │ 10.00 – 15.00 │   ≥ 12 │ 7% short" in text
-    assert "0.0200 │" in text
+    assert "│ 11.11 │ 10.00 – 15.00 │ ≥ 12 │ 7% short │" in text
+    assert "│ 0.0200 │" in text
     assert "100% short" in text
     assert "two_nodes" in text
     assert "cannot run here: bullmq: there is no node" in text

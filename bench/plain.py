@@ -1,7 +1,7 @@
 """The comparator: the same transfer and deposit as ordinary Celery tasks, as a competent user writes them.
 
 One transaction a job with psycopg, prefork, late acknowledgement, connections that stay open, a receipt in MongoDB
-with majority, an event published and appended to the stream. Run by `bench.transfers`, and by `bench.kills` through
+with majority, an event published and appended to the stream. Run by `trivet bench`, and by `bench.kills` through
 `bench.stock`, never by hand.
 """
 

@@ -11,7 +11,7 @@ from worker.errors import TrivetError
 
 COMMANDS = (
     *("dev", "demo", "up", "worker", "beat", "flower", "migrate", "check"),
-    *("enqueue", "jobs", "parked", "queues", "schedule", "events"),
+    *("enqueue", "jobs", "parked", "queues", "schedule", "events", "bench"),
 )
 """The modules of this package; each registers itself on the `app` that it is given."""
 

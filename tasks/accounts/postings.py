@@ -77,9 +77,11 @@ def write_all(session: Session, movements: Iterable[Moved[R]]) -> None:
     for moved in movements:
         accounts |= {account.id: account for account in moved.changed}
         entries += moved.entries
+    # The entries first: their foreign keys find accounts that are locked and not yet changed, which costs them
+    # nothing more.
+    insert_many(session, LedgerEntry, dict(zip(Entry._fields, zip(*entries, strict=True), strict=False)))
     balances = [account.balance for account in accounts.values()]
     update_many(session, Account, {"id": list(accounts), "balance": balances})
-    insert_many(session, LedgerEntry, dict(zip(Entry._fields, zip(*entries, strict=True), strict=False)))
 
 
 def entries_of(

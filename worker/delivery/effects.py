@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import NoneType
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from worker.errors import InvalidPayload
 
 DOCUMENT_MAX = 16 * 1024 * 1024 - 16 * 1024
 """Bytes of BSON that MongoDB takes, less room for version and tombstone mark."""
+
+_AS_IT_IS: Final = frozenset({str, int, float, bool, NoneType, datetime})
 
 COLLECTION: Final = re.compile(r"(?!system\.)[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
 """Names that MongoDB takes for collections; stricter than it, so that none needs quotes anywhere."""
@@ -116,8 +119,9 @@ class Effects:
 
 def content_of(document: Document | Mapping[str, Any]) -> dict[str, Any]:
     """What MongoDB keeps of a document, beside its id, its version and the mark of a tombstone."""
-    content = document.model_dump(exclude={"id"}) if isinstance(document, Document) else document
-    return {name: _plain(value) for name, value in content.items()}
+    if not isinstance(document, Document):
+        return {name: _plain(value) for name, value in document.items()}
+    return {name: _plain(value) for name, value in document.model_dump().items() if name != "id"}
 
 
 def milliseconds(moment: datetime) -> int:
@@ -126,6 +130,8 @@ def milliseconds(moment: datetime) -> int:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _AS_IT_IS:
+        return value
     match value:
         case UUID():
             return str(value)

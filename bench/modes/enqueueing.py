@@ -16,8 +16,8 @@ from celery import Celery
 from kombu.connection import Connection
 
 from bench.modes.alone import main
-from bench.modes.draining import TASK
 from bench.modes.figures import median, told
+from bench.modes.held_queue import TASK
 from bench.orders import orders
 from bench.scene import Scene
 from tasks.accounts import Transfer, transfer

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from bench.modes.alone import main
-from bench.modes.draining import check, drain, fill, rate
 from bench.modes.figures import median, told
+from bench.modes.held_queue import check, drain, fill, rate
 from bench.modes.processes import memory_bytes
 from bench.modes.workers import start_node
 from bench.scene import Scene

@@ -13,10 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bench.checks import check_money
 from bench.contestants.envelopes import message_of
 from bench.modes.alone import main
-from bench.modes.draining import START_S, TASK, check, check_money, drain, stream
 from bench.modes.figures import median, p99, told
+from bench.modes.held_queue import START_S, TASK, check, drain, stream
 from bench.modes.workers import start_node, start_plain
 from bench.orders import Order, orders
 from bench.scene import Scene
@@ -93,7 +94,7 @@ def _one_by_one(scene: Scene, side: Side, jobs: Sequence[Order]) -> list[float]:
 
 
 def _check_plain(scene: Scene, count: int) -> None:
-    check_money(scene, count)
+    check_money(scene.bank, count)
     receipts = scene.bank.run.given.documents["plain_receipts"].count_documents({})
     events = len({event.id for event in stream(scene)})
     assert (receipts, events) == (count, count), f"check failed: {receipts} receipts, {events} events of {count}"

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from bench.modes.alone import main
 from bench.modes.contention import counted
-from bench.modes.draining import check, drain, fill, hold, rate, release, wait_for_nodes
 from bench.modes.figures import Run, median, told
+from bench.modes.held_queue import check, drain, fill, hold, rate, release, wait_for_nodes
 from bench.modes.processes import cpu_s
 from bench.modes.workers import start_node
 from bench.orders import ACCOUNTS

@@ -12,7 +12,7 @@ import pytest
 
 from bench.modes import enqueueing, growth, idle, latency, overhead, scaling
 from bench.modes.alone import Measure
-from bench.modes.draining import check, fill, stream
+from bench.modes.held_queue import check, fill, stream
 from bench.scene import Scene, open_scene
 from tests.fixtures.jobs import message
 

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from worker.errors import Expired, IdempotencyConflict, Outcome
 from worker.execution.attempt import Attempt, Ending, Known
+from worker.execution.order import in_order
 from worker.messages import HEADERS, Message, deadline, digest_of, encodable, printable, traceparent
 from worker.stores.schema import metadata
 
@@ -91,8 +92,9 @@ def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> dat
     """
     now = _now(connection)
     first = {attempt.job_id: attempt for attempt in reversed(attempts)}
-    claimed = _insert(connection, task, [first[job_id] for job_id in sorted(first)])
-    known = _take(connection, [job_id for job_id in sorted(first) if job_id not in claimed])
+    ordered = in_order(first)
+    claimed = _insert(connection, task, [first[job_id] for job_id in ordered])
+    known = _take(connection, [job_id for job_id in ordered if job_id not in claimed])
     standing: dict[UUID, Attempt] = {}
     for attempt in attempts:
         _decide(attempt, task, known.get(attempt.job_id), standing, now)

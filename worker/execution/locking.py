@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from worker.execution.attempt import Attempt
 from worker.execution.job import Job, Lock, Through
+from worker.execution.order import in_order
 from worker.execution.unit_of_work import LoadedRows
 
 
@@ -25,7 +26,7 @@ def lock(session: Session, job: Job[Any, Any], attempts: Sequence[Attempt]) -> L
             wanted[row].add(key)
     loaded: dict[tuple[type[Any], UUID | str], Any] = {}
     for row in sorted(wanted, key=lambda row: str(inspect(row).local_table)):
-        loaded |= _lock_rows(session, row, sorted(wanted[row]))
+        loaded |= _lock_rows(session, row, in_order(wanted[row]))
     return loaded
 
 

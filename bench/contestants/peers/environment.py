@@ -25,11 +25,12 @@ class Environment:
 
     name: str
     made_from: Sequence[Path]
+    cache: Path = CACHE
 
     @property
     def folder(self) -> Path:
         """Where it is."""
-        return CACHE / self.name
+        return self.cache / self.name
 
     def make(self, *commands: Sequence[str]) -> None:
         """Run the commands in the empty folder, beside copies of the files, unless it was made from the same.
@@ -54,7 +55,7 @@ class Environment:
 
     @property
     def _log(self) -> Path:
-        return CACHE / f"{self.name}-install.log"
+        return self.cache / f"{self.name}-install.log"
 
     def _identity(self) -> str:
         return "\n".join([sys.executable, sys.version, *(file.read_text() for file in self.made_from)])
@@ -63,7 +64,7 @@ class Environment:
         said = self._log.read_text(errors="replace").lower()
         if any(sign in said for sign in _NO_NETWORK):
             return "no network: its packages cannot be fetched"
-        return f"its packages cannot be installed, see {self._log.relative_to(ROOT)}"
+        return f"its packages cannot be installed, see {self._log}"
 
 
 def program(name: str) -> str:

@@ -1,7 +1,7 @@
 """BullMQ: a peer in Node."""
 
-from collections.abc import Mapping, Sequence
 import json
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from bench.contestants.peers.environment import Environment, program
@@ -10,7 +10,10 @@ from bench.scene import Scene
 
 
 class BullMQ(Peer):
-    """BullMQ: the work of a transfer is written in JavaScript, with pg, mongodb and ioredis."""
+    """BullMQ: 10 jobs at once in each process's event loop; jobs that are done are not kept.
+
+    The work of a transfer is written in JavaScript, with pg, mongodb and ioredis.
+    """
 
     name: ClassVar[str] = "bullmq"
     receipts_collection: ClassVar[str] = "bullmq_receipts"
@@ -24,8 +27,9 @@ class BullMQ(Peer):
         """Make its environment by `npm ci`, which takes what the lock file says; Node must be on the machine."""
         program("node")
         self._installed.make([program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        packages = self._installed.folder / "node_modules"
         asked = json.loads((self.sources / "package.json").read_text())["dependencies"]
-        return asked
+        return {name: json.loads((packages / name / "package.json").read_text())["version"] for name in asked}
 
     def enqueuing(self) -> Sequence[str]:
         """Return the command that runs `enqueue.js`."""

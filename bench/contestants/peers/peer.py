@@ -4,17 +4,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from bench.contestants import Contestant
-from bench.contestants.peers.environment import ROOT, Environment
 from bench.orders import Order
 from bench.scene import Scene
 
@@ -68,40 +65,6 @@ class Peer(Contestant):
                     start_new_session=True,
                 )
             running.callback(_end, process)
-
-
-class PythonPeer(Peer):
-    """A peer in Python: `requirements.txt`, `app.py` and `enqueue.py` are in its folder."""
-
-    packages: ClassVar[tuple[str, ...]]
-    """Its own packages: their versions are told, beside those of the drivers."""
-
-    def __init__(self, scene: Scene) -> None:
-        super().__init__(scene)
-        self._installed = Environment(self.name, [self.sources / "requirements.txt"])
-
-    def program(self, name: str) -> str:
-        """Return the path of a program of its environment."""
-        return str(self._installed.folder / "venv" / "bin" / name)
-
-    def install(self) -> Mapping[str, str]:
-        """Make its environment, with the Python that runs this."""
-        uv, python = str(Path(sys.executable).with_name("uv")), self.program("python")
-        self._installed.make(
-            [uv, "venv", "--quiet", "--python", sys.executable, "venv"],
-            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", "requirements.txt"],
-        )
-        folders = map(str, self._installed.folder.glob("venv/lib/python*/site-packages"))
-        found = {one.name: one.version for one in distributions(path=list(folders))}
-        return {name: found[name] for name in (*self.packages, "redis", "psycopg", "pymongo")}
-
-    def enqueuing(self) -> Sequence[str]:
-        """Return the command that runs `enqueue.py`."""
-        return [self.program("python"), "enqueue.py"]
-
-    def environment(self) -> Mapping[str, str]:
-        """Return the variables of its processes: they find `app` in its folder, and the work in the checkout."""
-        return {**super().environment(), "PYTHONPATH": f"{self.sources}{os.pathsep}{ROOT}"}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,7 @@
 const { Worker } = require("bullmq");
 const { Stores } = require("./stores");
 
-const JOBS_AT_ONCE = Number(process.env.T_JOBS || 10);
+const JOBS_AT_ONCE = 10;
 
 const stores = new Stores(JOBS_AT_ONCE);
 const worker = new Worker("transfers", async (job) => stores.transfer(job.data), {

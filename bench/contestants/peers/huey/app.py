@@ -7,6 +7,7 @@ from huey import RedisHuey
 from bench.orders import Order
 from bench.work.blocking import Stores
 
+# It has no acknowledgement: a job that is taken from the list is lost with its worker. Nobody asks for results.
 huey = RedisHuey("transfers", url=os.environ["TRIVET_REDIS_URL"], results=False)
 
 _opened: list[Stores] = []

@@ -4,19 +4,22 @@ import asyncio
 import os
 from functools import cache
 
+import uvloop
 from procrastinate import App, PsycopgConnector
 
 from bench.orders import Order
 from bench.work.awaiting import AsyncStores
 
-JOBS_AT_ONCE = int(os.environ.get("T_JOBS", "20"))
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+CONNECTIONS = 10
 
 app = App(
     connector=PsycopgConnector(
         conninfo=os.environ["TRIVET_POSTGRES_URL"],
         kwargs={"options": "-c search_path=procrastinate"},
         min_size=4,
-        max_size=JOBS_AT_ONCE,
+        max_size=CONNECTIONS,
     )
 )
 
@@ -24,7 +27,7 @@ app = App(
 @cache
 def stores() -> asyncio.Task[AsyncStores]:
     """Open the clients of a worker process when its first job asks; all jobs await the same."""
-    return asyncio.ensure_future(AsyncStores.open(JOBS_AT_ONCE))
+    return asyncio.ensure_future(AsyncStores.open(CONNECTIONS))
 
 
 @app.task(name="transfer")

@@ -17,3 +17,6 @@ with app.open():
     app.schema_manager.apply_schema()
     for first in range(0, len(jobs), CHUNK):
         transfer.batch_defer(*jobs[first : first + CHUNK])
+with psycopg.connect(os.environ["TRIVET_POSTGRES_URL"], autocommit=True) as connection:
+    # A table in use has been analysed long ago; this one is new.
+    connection.execute("ANALYZE procrastinate.procrastinate_jobs")

@@ -8,15 +8,16 @@ from taskiq_redis import RedisStreamBroker
 from bench.orders import Order
 from bench.work.awaiting import AsyncStores
 
-JOBS_AT_ONCE = int(os.environ.get("T_JOBS", "20"))
+CONNECTIONS = 10
 
+# Of the two kinds of queue in Redis that share work out, the stream is the one that acknowledges.
 broker = RedisStreamBroker(os.environ["TRIVET_REDIS_URL"], queue_name="transfers", unacknowledged_lock_timeout=10)
 
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def connect(state: TaskiqState) -> None:
     """Open the clients of a worker process."""
-    state.stores = await AsyncStores.open(JOBS_AT_ONCE)
+    state.stores = await AsyncStores.open(CONNECTIONS)
 
 
 @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)

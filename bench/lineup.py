@@ -1,13 +1,12 @@
 """Who is measured by transfers a second, by the name that is asked for."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from bench.contestants import MakeContestant
 from bench.contestants.celery import Celery
 from bench.contestants.celery_orm import CeleryOrm
+from bench.contestants.peers import PEERS
 from bench.contestants.trivet import Trivet, TrivetSingly
 from bench.draining import Drain
 from bench.scene import Scene
@@ -52,18 +51,9 @@ SINGLE: Final = TrivetSingly.name
 BARE_LOOP: Final = BareLoop.name
 
 
-def peers() -> Mapping[str, MakeContestant]:
-    """The other queues."""
-    try:
-        found: Mapping[str, MakeContestant] = importlib.import_module("bench.contestants.peers").PEERS
-    except ModuleNotFoundError:
-        return {}
-    return found
-
-
 def choices() -> list[str]:
     """Whom one can ask for."""
-    return [Celery.name, CeleryOrm.name, Pgbench.name, *peers()]
+    return [Celery.name, CeleryOrm.name, Pgbench.name, *PEERS]
 
 
 def pairs(against: Sequence[str]) -> dict[str, Pair]:
@@ -86,7 +76,7 @@ def competitors(scene: Scene, against: Sequence[str]) -> list[Competitor]:
         line.append(Drain(scene, Celery(scene), few))
     if Pgbench.name in against:
         line.append(Pgbench(scene, full))
-    line += [Drain(scene, make(scene), few) for name, make in peers().items() if name in against]
+    line += [Drain(scene, make(scene), few) for name, make in PEERS.items() if name in against]
     if CeleryOrm.name in against:
         line.append(Drain(scene, TrivetSingly(scene), full, rejected=REJECTED, task=TrivetSingly.task))
         line.append(Drain(scene, CeleryOrm(scene), few, rejected=REJECTED))

@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.checks import CheckFailed
 from bench.contestants import CannotRun
-from bench.lineup import Competitor, Pair, choices, competitors, pairs, peers
+from bench.contestants.peers import PEERS
+from bench.lineup import Competitor, Pair, choices, competitors, pairs
 from bench.scene import Scene
 
 Rates = Mapping[str, Sequence[float]]
@@ -63,7 +64,7 @@ def measure(scene: Scene, against: Sequence[str] | None = None) -> dict[str, Any
     race = Race(scene, competitors(scene, against))
     race.install()
     race.run()
-    ratios, spreads = compare(race.rates, pairs(against), list(peers()))
+    ratios, spreads = compare(race.rates, pairs(against), list(PEERS))
     return {
         "runs": {each.name: _told(each, race.rates[each.name]) for each in race.line},
         "ratios": ratios,

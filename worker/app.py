@@ -9,6 +9,7 @@ from celery import Celery, signals
 
 from worker.delivery.node import Node
 from worker.errors import WrongSettings
+from worker.intake.collector import keep_quiet
 from worker.intake.control import show_gathered
 from worker.intake.node import IntakeNode
 from worker.intake.pool_process import close_process, open_process
@@ -84,7 +85,8 @@ def _leave_logs_alone(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _become_node(**_: Any) -> None:
-    # Before the pool forks: its processes inherit what a node shares.
+    # Before the pool forks: its processes inherit what a node shares, and how often garbage is collected.
+    keep_quiet()
     app.node = Node()
     app.intake = IntakeNode(app.settings, app.tasks)
     show_gathered()

@@ -57,6 +57,10 @@ class Message:
     headers: Mapping[str, Any] = field(default_factory=dict)
     revoked: bool = False
 
+    def __reduce__(self) -> tuple[type["Message"], tuple[Any, ...]]:
+        """For pickle: a pool is handed hundreds at once, and a frozen class with slots is slow by itself."""
+        return Message, (self.task, self.task_id, self.body, self.content_type, self.headers, self.revoked)
+
     @property
     def wants_result(self) -> bool:
         """Whether the producer asked for the result to be stored."""

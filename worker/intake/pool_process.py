@@ -1,6 +1,5 @@
 """What a pool process does: run a batch, and go straight from its commit into delivery."""
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,9 +32,6 @@ LOST_AGAIN_S: Final = 0.5
 
 AWAY_AGAIN_S: Final = 0.5
 """How long to leave PostgreSQL alone when it is away."""
-
-COLLECT_EVERY: Final = 50_000
-"""Objects after which the collector of cycles looks at the new ones: about what a batch of 500 jobs makes."""
 
 COUNT_EVERY_S: Final = 1.0
 """How often a process counts what is owed, at most, while there is much."""
@@ -194,18 +190,7 @@ _this: Final[list[PoolProcess]] = []
 def open_process(settings: Settings, node: Node, tasks: Mapping[str, Any]) -> None:
     """Open the clients of this pool process; `tasks` are the app's, by name."""
     crash_point("before_open")
-    _keep_collector_quiet()
     _this.append(PoolProcess(Resources.open(settings), node, TaskSignals(tasks)))
-
-
-def _keep_collector_quiet() -> None:
-    """Let the collector of cycles leave alone what was there before the fork, and look at whole batches.
-
-    With its default of 700 objects it would look through everything several times within each batch.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, 10, 100)
 
 
 def close_process() -> None:

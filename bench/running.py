@@ -35,9 +35,6 @@ MODES: Final = {
     "scaling": Mode("scaling", 20_000),
 }
 
-JOBS_MAX: Final = 100_000
-"""The stream keeps about so many events, and each is to be counted."""
-
 
 class WrongRequest(TrivetError):
     """Something was asked for that there is not."""

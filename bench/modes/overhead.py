@@ -38,9 +38,8 @@ UNWATCHED: Final[Given] = (), {"TRIVET_LOG_LEVEL": "warning"}
 
 @dataclass
 class Scrapes:
-    """How often the node's metrics were asked for, and how often it answered."""
+    """How often the node answered when it was asked for its metrics."""
 
-    asked: int = 0
     answered: int = 0
     stopped: Event = field(default_factory=Event)
 
@@ -97,7 +96,6 @@ def _scraped(port: int) -> Iterator[Scrapes]:
 
 def _scrape(port: int, scrapes: Scrapes) -> None:
     while not scrapes.stopped.wait(1):
-        scrapes.asked += 1
         with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             answer.read()
             scrapes.answered += 1

@@ -14,7 +14,7 @@ from bench.work import EVENTS_KEPT, LOCK, MOVE, RECORD, Addresses, entries, even
 
 
 class AsyncStores:
-    """The clients of one event loop, which stay open; as many connections to PostgreSQL as jobs run at once."""
+    """The clients of one event loop, which stay open; a job waits until a connection to PostgreSQL is idle."""
 
     def __init__(self, idle: asyncio.LifoQueue[psycopg.AsyncConnection], addresses: Addresses) -> None:
         self._idle = idle
@@ -22,11 +22,11 @@ class AsyncStores:
         self._redis = redis.asyncio.Redis.from_url(addresses.redis)
 
     @classmethod
-    async def open(cls, concurrency: int) -> "AsyncStores":
-        """Connect, for so many jobs at once."""
+    async def open(cls, connections: int) -> "AsyncStores":
+        """Connect, so many times to PostgreSQL."""
         addresses = Addresses.told()
         idle: asyncio.LifoQueue[psycopg.AsyncConnection] = asyncio.LifoQueue()
-        for _ in range(concurrency):
+        for _ in range(connections):
             idle.put_nowait(await psycopg.AsyncConnection.connect(addresses.postgres))
         return cls(idle, addresses)
 

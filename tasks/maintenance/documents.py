@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from tasks.maintenance.comparing import FIRST_MAX, Part, Suspects
-from tasks.maintenance.passes import saved, taken_up
+from tasks.maintenance.passes import save, take_up
 from tasks.maintenance.repairing import Repairs
 from tasks.model.projections import PROJECTIONS
 from tasks.model.reports import write_report
@@ -47,9 +47,9 @@ class DocumentsReconciled(Result):
     """What was compared since the pass began, what differed, and what became of it.
 
     `complete`: the pass has been through everything; else another job goes on with it. `left` are for the next
-    pass: others had them in hand. `stubborn` cannot be replaced by any delivery: their version or id is not one
-    that the runtime writes. `versions_raised`: versions are drawn above those of MongoDB now; they were not, as
-    after a restore of PostgreSQL.
+    pass: others had them in hand, or the run was full. `stubborn` cannot be replaced by any delivery: their version
+    or id is not one that the runtime writes. `versions_raised`: versions are drawn above those of MongoDB now; they
+    were not, as after a restore of PostgreSQL.
     """
 
     complete: bool
@@ -82,7 +82,7 @@ def reconcile_documents_once(
 
 def _reconcile(work: UnitOfWork, jobs: Sequence[UUID]) -> DocumentsReconciled:
     _alone(work)
-    begun = taken_up(work, jobs)
+    begun = take_up(work, jobs)
     suspects = [Suspects(projection) for projection in sorted(PROJECTIONS, key=lambda each: each.table)]
     part = Part(suspects, time.monotonic() + work.share_s)
     raised = part.look(begun.position, work)
@@ -93,7 +93,7 @@ def _reconcile(work: UnitOfWork, jobs: Sequence[UUID]) -> DocumentsReconciled:
         found = _together(DocumentsReconciled.model_validate_json(begun.found), found)
     write_report(work, NAME, begun.began_at.astimezone(UTC).date(), found.model_dump(mode="json"))
     if part.stopped is not None:
-        saved(work, begun, part.stopped, work.enqueue(ReconcileDocuments()), found.model_dump_json())
+        save(work, begun, part.stopped, work.enqueue(ReconcileDocuments()), found.model_dump_json())
     return found
 
 

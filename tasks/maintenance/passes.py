@@ -28,22 +28,22 @@ class Pass:
     found: str | None
 
 
-def taken_up(work: UnitOfWork, jobs: Sequence[UUID]) -> Pass:
-    """The pass that these jobs are to go on with; a new one, unless there is one job, and it goes on with one.
+def take_up(work: UnitOfWork, jobs: Sequence[UUID]) -> Pass:
+    """Take from the table the pass that the one job goes on with; a new pass when there is none, or more jobs.
 
     Who asks anew wants to know of everything. Asked together with that, a job that was to go on is answered by it.
     """
     _forget_lost(work)
     these = delete(Reconciliation).where(Reconciliation.next_job.in_(jobs))
-    saved = work.session.execute(these.returning(Reconciliation), execution_options=_AT_ONCE).scalars().all()
-    if len(jobs) > 1 or not saved:
+    found = work.session.execute(these.returning(Reconciliation), execution_options=_AT_ONCE).scalars().all()
+    if len(jobs) > 1 or not found:
         return Pass(work.now, START, None)
-    (one,) = saved
+    (one,) = found
     position = Position(cast("Step", one.step), one.collection, one.place)
     return Pass(one.began_at, position, one.found)
 
 
-def saved(work: UnitOfWork, begun: Pass, position: Position, next_job: UUID, found: str) -> None:
+def save(work: UnitOfWork, begun: Pass, position: Position, next_job: UUID, found: str) -> None:
     """Keep how far a pass has come, for the job that goes on with it."""
     kept = insert(Reconciliation).values(
         next_job=next_job,

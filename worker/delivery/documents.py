@@ -54,7 +54,9 @@ def operation(version: Version, change: DocumentChange) -> ReplaceOne[dict[str, 
     return ReplaceOne(older, {**(change.content or {}), **_marks(version, change)}, upsert=True)
 
 
-def _first(version: Version, change: DocumentChange) -> InsertOne[dict[str, Any]] | ReplaceOne[Any] | DeleteOne:
+def _first(
+    version: Version, change: DocumentChange
+) -> InsertOne[dict[str, Any]] | ReplaceOne[dict[str, Any]] | DeleteOne:
     """The operation that is tried first: when a new document is there already, the insert is refused."""
     if not change.new:
         return operation(version, change)
@@ -126,12 +128,12 @@ def _judge(
     *,
     again: bool,
 ) -> dict[Version, Failure]:
-    errors = [each for each in error.details["writeErrors"] if not _newer_exists(each)]
+    errors = [each for each in error.details["writeErrors"] if not _is_taken(each)]
     if error.details["writeConcernErrors"] or any(each["code"] in TROUBLE for each in errors):
         told = error.details["writeConcernErrors"] or errors[0]["errmsg"]
         raise StoreUnavailable(f"MongoDB: {told}")
     wrong = {changes[each["index"]][0]: Failure(each["errmsg"], final=each["code"] in NEVER) for each in errors}
-    taken = [changes[each["index"]] for each in error.details["writeErrors"] if _newer_exists(each)]
+    taken = [changes[each["index"]] for each in error.details["writeErrors"] if _is_taken(each)]
     if taken and not again:
         # It was there already, or two inserts of one new document have raced, and the newer one lost. It exists
         # now: a second refusal really means that what is there is as new.
@@ -139,8 +141,8 @@ def _judge(
     return wrong
 
 
-def _newer_exists(error: Mapping[str, Any]) -> bool:
-    """The upsert asks for an older version: when `_id` is taken nevertheless, what is there is as new."""
+def _is_taken(error: Mapping[str, Any]) -> bool:
+    """Whether the `_id` was refused: the document exists. After an upsert, which asks for an older one: as new."""
     return error["code"] == DUPLICATE_KEY and set(error.get("keyPattern", ())) == {"_id"}
 
 

@@ -111,7 +111,7 @@ class UnitOfWork:
 
     def store(self, document: Document) -> None:
         """Write this document to MongoDB after the commit, unless a newer version is there."""
-        # What a job creates has the job's id: no other document can have had it.
+        # What a job creates has the job's id. Where there is such a document nevertheless, the insert is refused.
         change = DocumentChange.store(document, new=document.id == self.job_id)
         self._effects.documents.append(change.to_bson())
 

@@ -21,9 +21,14 @@ END: Final = "<!-- end of the figures -->"
 
 
 def write(result: Mapping[str, Any], page: Path) -> None:
-    """Replace the figures of a page, and the charts in the folder `performance` beside it."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """Replace the figures of a page, and the charts in the folder `performance` beside it.
+
+    A page without the marks is left alone.
+    """
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{page} has no place for figures: it needs the lines {BEGIN} and {END}")
     charts = draw(result, page.with_suffix(""))
     page.write_text(before + "\n\n".join([BEGIN, *_figures(result, charts), END]) + after)
 

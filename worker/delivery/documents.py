@@ -104,7 +104,7 @@ def _write_collection(
     except BulkWriteError as error:
         return _judge(database, collection, changes, error, again=again)
     except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
-        return _isolate(database, collection, changes, error)
+        return _isolate(database, collection, changes, error, again=again)
     except InvalidName as error:
         return {version: Failure(f"{collection!r}: {error}", final=True) for version, _ in changes}
     except OperationFailure as error:
@@ -151,12 +151,14 @@ def _isolate(
     collection: str,
     changes: Sequence[tuple[Version, DocumentChange]],
     error: Exception,
+    *,
+    again: bool,
 ) -> dict[Version, Failure]:
     # The driver refuses a whole bulk write for one document: halve until that one stands alone.
     if len(changes) == 1:
         return {changes[0][0]: Failure(str(error), final=True)}
     middle = len(changes) // 2
     return {
-        **_write_collection(database, collection, changes[:middle]),
-        **_write_collection(database, collection, changes[middle:]),
+        **_write_collection(database, collection, changes[:middle], again=again),
+        **_write_collection(database, collection, changes[middle:], again=again),
     }

@@ -8,6 +8,7 @@ of its event: it is drawn while the job holds its locks, so versions rise in com
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 from zlib import crc32
@@ -125,11 +126,10 @@ def owe(connection: Connection, rows: Sequence[Owed]) -> list[int]:
     # Arrays of arrays must be rectangular: documents travel as one flat array and are cut by their counts.
     if not rows:
         return []
-    flat = [document for row in rows for document in row.documents]  # most rows have one, which goes as it is
-    ends, end = [], 0
-    for row in rows:
-        end += len(row.documents)
-        ends.append(end)
+    # Most rows have one document, which goes as it is: cutting an array goes through it from its start.
+    several = [row.documents if len(row.documents) > 1 else () for row in rows]
+    flat = [document for documents in several for document in documents]
+    ends = list(accumulate(map(len, several)))
     drawn = connection.exec_driver_sql(
         """
         INSERT INTO trivet.outbox (job_id, lane, shard, subject, size, effects, event, documents)

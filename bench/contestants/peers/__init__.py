@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bench.contestants import MakeContestant
-from bench.contestants.peers.node import BullMQ
+from bench.contestants.peers.javascript import BullMQ
 from bench.contestants.peers.python import Arq, Dramatiq, Huey, Procrastinate, Rq, Taskiq
 
 PEERS: Final[Mapping[str, MakeContestant]] = {

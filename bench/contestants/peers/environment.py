@@ -36,7 +36,7 @@ class Environment:
         """Run the commands in the empty folder, beside copies of the files, unless it was made from the same.
 
         Raises:
-            CannotRun: a command failed; what it said is in a log beside the folder.
+            CannotRun: a command failed or is not there; what it said is in a log beside the folder.
 
         """
         made_from = self._identity()
@@ -49,8 +49,12 @@ class Environment:
             shutil.copy(file, self.folder)
         with self._log.open("wb") as log:
             for command in commands:
-                if subprocess.run(command, cwd=self.folder, stdout=log, stderr=log, check=False).returncode:
-                    raise CannotRun(self._why())
+                try:
+                    subprocess.run(command, cwd=self.folder, stdout=log, stderr=log, check=True)
+                except subprocess.CalledProcessError:
+                    raise CannotRun(self._why()) from None
+                except OSError as error:
+                    raise CannotRun(f"{command[0]} cannot be started: {error.strerror}") from error
         mark.write_text(made_from)
 
     @property

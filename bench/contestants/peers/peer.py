@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.contestants import Contestant
+from bench.contestants import CannotRun, Contestant
 from bench.orders import Order
 from bench.scene import Scene
 
@@ -39,7 +39,7 @@ class Peer(Contestant):
         return os.environ | self.scene.urls.environment()
 
     def enqueue(self, jobs: Sequence[Order]) -> None:
-        """Give the jobs to its script; raises `RuntimeError` with what it said."""
+        """Give the jobs to its script; raises `CannotRun` with the end of what it said."""
         lines = "".join(json.dumps(asdict(job)) + "\n" for job in jobs)
         done = subprocess.run(
             self.enqueuing(),
@@ -50,7 +50,8 @@ class Peer(Contestant):
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"{self.name} could not enqueue:\n{done.stderr.decode()[-4000:]}")
+            said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            raise CannotRun(f"its client could not enqueue: {' '.join(said)}")
 
     def start(self, running: ExitStack) -> None:
         """Start its worker, each command in a process group of its own; logs are in the scene's folder."""

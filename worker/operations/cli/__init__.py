@@ -35,7 +35,7 @@ def main() -> None:
     """Run the command line; an error of ours is one line on stderr and exit code 1, one of usage exit code 2."""
     register_commands(sys.argv[1:2])
     try:
-        _refuse_no_text(sys.argv[1:])
+        _refuse_undecodable(sys.argv[1:])
         ended = app(prog_name="trivet", standalone_mode=False)
     except typer.TyperException as error:
         sys.exit(_usage(error))
@@ -46,7 +46,7 @@ def main() -> None:
     sys.exit(ended if isinstance(ended, int) else 0)
 
 
-def _refuse_no_text(arguments: Sequence[str]) -> None:
+def _refuse_undecodable(arguments: Sequence[str]) -> None:
     """Refuse bytes that are no UTF-8: no store takes them."""
     for argument in arguments:
         if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):

@@ -243,9 +243,12 @@ def refusing(given: Resources) -> None:
 
 def test_a_row_of_many_documents_waits_for_each_of_them(given: Resources) -> None:
     refusing(given)
-    shared, other = (lambda text: DocumentChange("notes", "a", {"text": text})), DocumentChange("notes", "b", {})
+    old, never = (DocumentChange("notes", "a", {"text": text}) for text in ("old", "never"))
+    other = DocumentChange("notes", "b", {})
 
-    wrong = documents.write(given.documents, [(1, shared("old")), (1, other), (2, shared("never")), (2, other)])
+    wrong = documents.write(
+        given.documents, [(1, old), (1, other), (2, never), (2, DocumentChange("notes", "c", {}))]
+    )
     given.documents.drop_collection("notes")
 
     assert {version: failure.final for version, failure in wrong.items()} == {1: False, 2: True}

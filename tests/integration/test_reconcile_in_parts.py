@@ -2,6 +2,7 @@
 
 import json
 import signal
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -184,7 +185,7 @@ def twice_a(number: int) -> bytes:
     return (4 + len(fields)).to_bytes(4, "little") + fields
 
 
-ODD = {
+ODD: dict[str, list[Any]] = {
     "no UTF-8": planted(text(b"\xfe"), text(b"\xff1"), text(b"\xff2")),
     "alike for Python": planted(text(b"\xfd"), text(b"\xfe"), text(b"\xff")),
     "half a pair": planted(text(b"\xed\xa0\x80"), text(b"\xed\xa0\x81")),

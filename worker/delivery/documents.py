@@ -121,7 +121,7 @@ def _write_collection(
         if _tells_of_the_store(error):
             raise StoreUnavailable(f"MongoDB: {error}") from error
         if error.code in NEVER:
-            return _isolate(database, collection, changes, error)
+            return _isolate(database, collection, changes, error, again=again)
         return {version: Failure(f"{collection}: {error}") for version, _ in changes}
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB: {error}") from error

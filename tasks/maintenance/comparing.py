@@ -99,7 +99,7 @@ class Part:
         for each, place in _from(start, self.suspects):
             for page in work.documents.listed(each.projection.collection, place):
                 self._note_listed(each, page, work)
-                yield Position("list", each.projection.collection, work.documents.place(page[-1]))
+                yield Position("list", each.projection.collection, page[-1].place)
 
     def _comparing(self, start: Position, work: UnitOfWork) -> Iterator[Position]:
         """Read every row, and note the documents that are missing or not what the row says."""

@@ -233,3 +233,73 @@ def test_a_collection_that_cannot_be_harms_no_other(given: Resources) -> None:
 
     assert [(version, failure.final) for version, failure in wrong.items()] == [(1, True)]
     assert given.documents["notes"].count_documents({"version": 2}) == 1
+
+
+def refusing(given: Resources) -> None:
+    """Let MongoDB refuse for good each note whose text is "never"."""
+    given.documents.drop_collection("notes")
+    given.documents.create_collection("notes", validator={"text": {"$ne": "never"}})
+
+
+def test_a_row_of_many_documents_waits_for_each_of_them(given: Resources) -> None:
+    refusing(given)
+    old, never = (DocumentChange("notes", "a", {"text": text}) for text in ("old", "never"))
+    other = DocumentChange("notes", "b", {})
+
+    wrong = documents.write(
+        given.documents, [(1, old), (1, other), (2, never), (2, DocumentChange("notes", "c", {}))]
+    )
+    given.documents.drop_collection("notes")
+
+    assert {version: failure.final for version, failure in wrong.items()} == {1: False, 2: True}
+
+
+def test_of_new_and_old_documents_in_one_write_each_failure_is_told_of_its_own(given: Resources) -> None:
+    refusing(given)
+    notes = given.documents["notes"]
+    notes.insert_many([{"_id": f"n{number}", "version": 1, "deleted": False} for number in (0, 1, 4)])
+
+    changes = [
+        (10 + number, DocumentChange("notes", f"n{number}", {"text": "never" if number % 3 == 2 else "x"}, new=new))
+        for number, new in enumerate([True, False, True, True, True, False, False, True])
+    ]
+    wrong = documents.write(
+        given.documents, [*changes, (0, DocumentChange("notes", "n4", {"text": "x"}, new=True))]
+    )
+    written = {copy["_id"]: copy["version"] for copy in notes.find()}
+    given.documents.drop_collection("notes")
+
+    assert wrong.keys() == {12, 15}
+    assert written == {f"n{number}": 10 + number for number in (0, 1, 3, 4, 6, 7)}
+
+
+def test_a_new_document_that_comes_late_or_twice_changes_nothing(given: Resources) -> None:
+    notes = given.documents["notes"]
+    notes.create_index("text", unique=True)
+    new = DocumentChange("notes", "n", {"text": "first"}, new=True)
+
+    for newer in (
+        (1, new),
+        (2, DocumentChange("notes", "n", {"text": "second"})),
+        (3, DocumentChange("notes", "n", None)),
+    ):
+        assert documents.write(given.documents, [newer]) == {}
+        before = notes.find_one()
+        assert documents.write(given.documents, [(1, new)]) == {}
+        assert notes.find_one() == before
+    notes.drop_indexes()
+
+    assert notes.find_one() == {"_id": "n", "version": 3, "deleted": True}
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_document_that_mongodb_finds_too_large_harms_no_other(given: Resources, *, new: bool) -> None:
+    large = DocumentChange("notes", "b", {"text": "x" * (17 * 2**20)}, new=new)
+    changes = [
+        (number, DocumentChange("notes", key, {"text": key}, new=new)) for number, key in enumerate("acd", 1)
+    ]
+
+    wrong = documents.write(given.documents, [*changes, (9, large)])
+
+    assert [(version, failure.final) for version, failure in wrong.items()] == [(9, True)]
+    assert given.documents["notes"].count_documents({}) == 3

@@ -2,9 +2,12 @@
 
 import json
 import signal
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from bson import Binary, Decimal128, MaxKey
+from bson.raw_bson import RawBSONDocument
 from sqlalchemy.orm import Session
 
 from tasks.maintenance.comparing import NOTED_BYTES_MAX
@@ -25,6 +28,7 @@ from tests.fixtures.large_documents import (
     right,
     run,
 )
+from worker.delivery import copies as listing
 from worker.delivery.copies import Copies
 
 
@@ -163,3 +167,54 @@ def test_a_listing_of_keys_that_fill_more_than_one_answer_leaves_none_out(bank: 
 
     assert [listed.key for page in pages for listed in page] == keys
     assert max(len(page) for page in pages) < 17
+
+
+def planted(*values: bytes, kind: int = 2) -> list[RawBSONDocument]:
+    """Documents whose ids are of these bytes, as a text (2) or an object (3) of BSON."""
+    elements = [bytes([kind]) + b"_id\0" + value + b"\0" for value in values]
+    return [RawBSONDocument((4 + len(each)).to_bytes(4, "little") + each) for each in elements]
+
+
+def text(raw: bytes) -> bytes:
+    return (1 + len(raw)).to_bytes(4, "little") + raw + b"\0"
+
+
+def twice_a(number: int) -> bytes:
+    """An object with the field `a` twice."""
+    fields = b"".join(b"\x10a\0" + value.to_bytes(4, "little") for value in (9, number)) + b"\0"
+    return (4 + len(fields)).to_bytes(4, "little") + fields
+
+
+ODD: dict[str, list[Any]] = {
+    "no UTF-8": planted(text(b"\xfe"), text(b"\xff1"), text(b"\xff2")),
+    "alike for Python": planted(text(b"\xfd"), text(b"\xfe"), text(b"\xff")),
+    "half a pair": planted(text(b"\xed\xa0\x80"), text(b"\xed\xa0\x81")),
+    "a field twice": planted(twice_a(1), twice_a(2), twice_a(3), kind=3),
+    "numbers": [{"_id": one} for one in (1, 1.5, Decimal128("2.10"), float("nan"), float("-inf"))],
+    "binary": [{"_id": Binary(b"x" * 16, subtype)} for subtype in (0, 2, 3, 4, 5, 128)],
+    "the last of all": [{"_id": "z"}, {"_id": MaxKey()}],
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_whatever_ids_are_planted_a_pass_comes_to_its_end(bank: Bank, what: str) -> None:
+    bank.run.given.documents[NOTES].insert_many(ODD[what])
+
+    found = run(bank, uuid4())
+
+    assert found["complete"]
+    assert found["differences"] == found["stubborn"] + found["repaired"] == len(ODD[what])
+
+
+@pytest.mark.parametrize("what", ["no UTF-8", "alike for Python", "half a pair", "numbers", "binary"])
+def test_a_listing_goes_on_behind_any_id_and_leaves_none_out(
+    bank: Bank, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = bank.run.given
+    monkeypatch.setattr(listing, "PAGE", 1)
+    given.documents[NOTES].insert_many(ODD[what])
+
+    with given.engine.begin() as connection:
+        listed = [one for page in Copies(connection, given.documents, 5).listed(NOTES) for one in page]
+
+    assert len({one.place for one in listed}) == len(listed) == len(ODD[what])

@@ -19,6 +19,7 @@ from bench.modes.throughput import compare
 from bench.orders import Order
 from bench.plots import draw
 from bench.running import MODES, Asked, WrongRequest, assemble, finish
+from bench.showing import show
 from bench.spreads import spreads
 from bench.tables import in_tables
 from bench.targets import TARGETS, judge
@@ -221,6 +222,14 @@ def test_what_is_not_there_is_told_with_what_is(against: str | None, only: list[
         Asked.of(against, only, None, 3)
 
     assert str(refused.value).startswith(says)
+
+
+def test_a_folder_that_takes_no_chart_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    for folder in (tmp_path / "file", tmp_path / "file" / "within", Path("/proc/charts")):
+        with pytest.raises(WrongRequest, match="--plots: no chart can be written into"):
+            show(Asked.of("celery", ["throughput"], 20, 1), plots=folder, as_json=True)
 
 
 def test_without_a_checkout_the_command_says_in_one_line_what_it_needs(tmp_path: Path) -> None:

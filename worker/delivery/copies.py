@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from sqlalchemy import Connection
 
 from worker.delivery.judging import CODEC, TRUSTED_MAX, Content, Difference, is_version, judge, place, version_of
+from worker.delivery.places import Found, bounds, found_in
 from worker.delivery.versions import owed_documents, raise_ids
 from worker.errors import Unavailable
 
@@ -27,13 +28,15 @@ _LISTED: Final = {"version": 1, "deleted": 1, "fields": {"$size": {"$objectToArr
 class Listed(NamedTuple):
     """One document by its key, as a listing shows it; `tombstone`: it is one, and nothing else is in it.
 
-    `ours`: the key is of a kind that a delivery can name. `version`: 0 for one that no delivery replaces, too.
+    `ours`: the key is one that a delivery can name. `version`: 0 for one that no delivery replaces, too. `place`:
+    where a listing has come to with it, to go on from there.
     """
 
     key: Any
     version: int
     tombstone: bool
     ours: bool
+    place: bytes
 
 
 class Copies:
@@ -54,13 +57,8 @@ class Copies:
     def listed(self, collection: str, after: bytes | None = None) -> Iterator[list[Listed]]:
         """Every document of a collection, page by page, by its key; those behind the place `after`."""
         while page := self._page(collection, after):
-            yield [_listed(found) for found in page]
-            after = place(page[-1]["_id"])
-
-    @staticmethod
-    def place(listed: Listed) -> bytes:
-        """Where a listing has come to with this document, to go on from there."""
-        return place(listed.key)
+            yield page
+            after = page[-1].place
 
     def tombstones(self, collection: str, up_to: int) -> Iterator[list[Listed]]:
         """The tombstones with a version of at most `up_to`, the oldest first, page by page."""
@@ -68,7 +66,7 @@ class Copies:
         passed = 0
         # By numbers and not by keys: those of one version may have keys of every type. Few are passed over.
         while page := self._ask(self._old(collection, old, passed).to_list):
-            yield [_listed(found) for found in page]
+            yield [_listed(Found(copy, place(copy["_id"]))) for copy in page]
             passed += len(page)
 
     def differences(self, collection: str, wanted: Mapping[Any, Content | None]) -> list[Difference]:
@@ -96,15 +94,15 @@ class Copies:
         """
         return raise_ids(self._connection, version)
 
-    def _page(self, collection: str, after: bytes | None) -> list[dict[str, Any]]:
-        # By bounds of the index, not by a condition: a condition passes over keys of another type.
-        found = self._of(collection).find_raw_batches({}, _LISTED, sort=[("_id", 1)], batch_size=PAGE + 1)
+    def _page(self, collection: str, after: bytes | None) -> list[Listed]:
+        condition, bound = bounds(after) if after is not None else ({}, None)
+        found = self._of(collection).find_raw_batches(condition, _LISTED, sort=[("_id", 1)], batch_size=PAGE + 1)
         found = found.hint([("_id", 1)]).limit(PAGE + 1)
-        if after is not None:
-            found = found.min([("_id", bson.decode(after, codec_options=CODEC)["_id"])])
+        if bound is not None:
+            found = found.min(bound)
         for answer in self._answers(found):
             # The one at the bound has been seen. It may fill an answer alone.
-            if page := [copy for copy in bson.decode_all(answer, CODEC) if place(copy["_id"]) != after]:
+            if page := [_listed(each) for each in found_in(answer) if each.place != after]:
                 return page
         return []
 
@@ -140,7 +138,9 @@ class Copies:
             raise Unavailable(f"MongoDB: {error}") from error
 
 
-def _listed(found: Mapping[str, Any]) -> Listed:
-    key, number = found["_id"], version_of(found)
-    bare = found.get("deleted") is True and found["fields"] == 3 and is_version(found.get("version"))
-    return Listed(key, number if number < TRUSTED_MAX else 0, bare, isinstance(key, str | int | ObjectId))
+def _listed(found: Found) -> Listed:
+    copy = found.copy
+    key, number = copy["_id"], version_of(copy)
+    bare = copy.get("deleted") is True and copy["fields"] == 3 and is_version(copy.get("version"))
+    ours = isinstance(key, str | int | ObjectId) and found.plain
+    return Listed(key, number if number < TRUSTED_MAX else 0, bare, ours, found.place)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from bson.errors import InvalidDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne
@@ -21,6 +21,8 @@ TROUBLE: Final = {6, 7, 13, 18, 50, 64, 89, 91, 112, 189, 262, 9001, 10107, 1160
 """Error codes that tell of the store and not of the document: rights, shutdown, stepdown, network, timeouts."""
 
 Version = int
+
+_Place: TypeAlias = tuple[str, Any, int | None]
 
 
 class Failure(NamedTuple):
@@ -72,22 +74,30 @@ def _newest(
 ) -> Mapping[str, list[tuple[Version, DocumentChange]]]:
     # Within one unordered bulk write two changes of a document would race, and the older one is of no use.
     # A sweep stands for no other change: it only ever takes a tombstone that is as old as it says.
-    newest: dict[tuple[str, Any, int | None], tuple[Version, DocumentChange]] = {}
+    newest: dict[_Place, tuple[Version, DocumentChange]] = {}
     for version, change in sorted(changes, key=lambda pair: pair[0]):
-        newest[change.collection, change.key, change.sweep] = version, change
+        newest[_place(change)] = version, change
     collections = defaultdict(list)
     for (collection, _, _), pair in newest.items():
         collections[collection].append(pair)
     return collections
 
 
+def _place(change: DocumentChange) -> _Place:
+    return change.collection, change.key, change.sweep
+
+
 def _with_older(
-    changes: Iterable[tuple[Version, DocumentChange]], wrong: Mapping[Version, Failure]
+    changes: Sequence[tuple[Version, DocumentChange]], wrong: Mapping[Version, Failure]
 ) -> dict[Version, Failure]:
     """Let the older changes of a document wait too when its newest could not be written: they were not either."""
-    of = {version: (change.collection, change.key) for version, change in changes}
-    failed = {of[version]: failure for version, failure in wrong.items()}
-    older = {version: Failure(failed[key].error) for version, key in of.items() if key in failed}
+    newest: dict[_Place, Version] = {}
+    for version, change in changes:
+        place = _place(change)
+        newest[place] = max(version, newest.get(place, version))
+    # Row by row, and place by place: a row may owe many documents.
+    failed = [(version, newest[_place(change)]) for version, change in changes if newest[_place(change)] in wrong]
+    older = {version: Failure(wrong[last].error) for version, last in failed if version < last}
     return older | dict(wrong)
 
 
@@ -110,6 +120,8 @@ def _write_collection(
     except OperationFailure as error:
         if _tells_of_the_store(error):
             raise StoreUnavailable(f"MongoDB: {error}") from error
+        if error.code in NEVER:
+            return _isolate(database, collection, changes, error, again=again)
         return {version: Failure(f"{collection}: {error}") for version, _ in changes}
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB: {error}") from error
@@ -154,7 +166,7 @@ def _isolate(
     *,
     again: bool,
 ) -> dict[Version, Failure]:
-    # The driver refuses a whole bulk write for one document: halve until that one stands alone.
+    # The driver, or the server, refuses a whole bulk write for one document: halve until that one stands alone.
     if len(changes) == 1:
         return {changes[0][0]: Failure(str(error), final=True)}
     middle = len(changes) // 2

@@ -1,6 +1,7 @@
 """Where a measurement runs: fresh servers with durable settings, a folder, and somebody to tell how far it is."""
 
 import logging
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -46,7 +47,11 @@ class Scene:
 @contextmanager
 def open_scene(jobs: int, rounds: int, tell: Callable[[str], None]) -> Iterator[Scene]:
     """Start servers of its own in a folder of its own; afterwards both are gone."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        # A slow query on a busy machine must not stand in the midst of a result on stdout.
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         stack = Stack(Place.of(Path(folder) / "servers"), Options())
         opened.callback(stack.place.remove)

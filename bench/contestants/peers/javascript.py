@@ -10,7 +10,7 @@ from bench.scene import Scene
 
 
 class BullMQ(Peer):
-    """BullMQ: 10 jobs at once in each process's event loop; jobs that are done are not kept.
+    """BullMQ: 10 jobs at once in the event loop of each Node process, done ones not kept.
 
     The work of a transfer is written in JavaScript, with pg, mongodb and ioredis.
     """

@@ -47,10 +47,10 @@ class PythonPeer(Peer):
 
 
 class Rq(PythonPeer):
-    """RQ: a pool of workers that run jobs in their own process, one at a time.
+    """RQ: a pool of `SimpleWorker`, one job at a time in each process, results not kept, only warnings logged.
 
     By default RQ forks a process for each job, which would open all its clients anew; for short, trusted jobs its
-    documentation has `SimpleWorker`. Results are not kept, and jobs are not logged one by one.
+    documentation has `SimpleWorker`. A job whose worker dies is filed as failed later, not run again.
     """
 
     name: ClassVar[str] = "rq"
@@ -64,7 +64,7 @@ class Rq(PythonPeer):
 
 
 class Dramatiq(PythonPeer):
-    """Dramatiq: its own defaults, of 8 threads a process; it acknowledges late, and logs no job."""
+    """Dramatiq: its defaults: 8 threads a process, late acknowledgement, no line in the log for a job."""
 
     name: ClassVar[str] = "dramatiq"
     receipts_collection: ClassVar[str] = "dramatiq_receipts"
@@ -76,9 +76,9 @@ class Dramatiq(PythonPeer):
 
 
 class Huey(PythonPeer):
-    """Huey: consumers of 8 threads, which were twice as fast as one consumer with process workers.
+    """Huey: a consumer of 8 threads a process, no results, no periodic tasks; it has no acknowledgement.
 
-    A job is a popped list item, without acknowledgement. Results are not kept, nor are periodic tasks looked for.
+    Two such consumers were twice as fast as one with two process workers.
     """
 
     name: ClassVar[str] = "huey"
@@ -92,7 +92,7 @@ class Huey(PythonPeer):
 
 
 class Arq(PythonPeer):
-    """arq: 20 jobs at once in each process's event loop (uvloop), a poll each 10 ms, only warnings logged."""
+    """arq: 20 jobs at once in each event loop (uvloop), a poll each 10 ms, no results, only warnings logged."""
 
     name: ClassVar[str] = "arq"
     receipts_collection: ClassVar[str] = "arq_receipts"
@@ -104,9 +104,9 @@ class Arq(PythonPeer):
 
 
 class Taskiq(PythonPeer):
-    """taskiq on a Redis stream, which acknowledges late: 20 jobs at once in each event loop (uvloop).
+    """taskiq: a Redis stream with late acknowledgement, 20 jobs at once in each event loop (uvloop), `--no-parse`.
 
-    Its arguments are plain strings and integers, so it need not parse them by their annotations (`--no-parse`).
+    Its arguments are plain strings and integers, so it need not parse them by their annotations.
     """
 
     name: ClassVar[str] = "taskiq"
@@ -125,10 +125,7 @@ class Taskiq(PythonPeer):
 
 
 class Procrastinate(PythonPeer):
-    """Procrastinate: PostgreSQL is the queue; 10 jobs at once in each event loop (uvloop).
-
-    Jobs that are done are deleted, which it offers, and only warnings are logged.
-    """
+    """Procrastinate: queue in PostgreSQL, 10 jobs at once in each event loop (uvloop), done ones deleted."""
 
     name: ClassVar[str] = "procrastinate"
     receipts_collection: ClassVar[str] = "procrastinate_receipts"

@@ -134,6 +134,8 @@ def test_flower_leaves_task_events_alone_when_it_is_told_to(
 
     unseen = send(servers, "users.list", {})
     wait_for(lambda: bank.rows("SELECT FROM trivet.jobs WHERE task_id = :id", id=unseen))
+    # Its end is told after its commit, once the node has acknowledged its message.
+    wait_for(lambda: not [*bank.run.given.redis.scan_iter("trivet:held*")])
     with Celery(broker=servers.redis, set_as_current=False) as client:
         switch_on(client)  # says that they were off
     seen = send(servers, "users.list", {})

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from pymongo.collection import Collection
 
 from bench.orders import ACCOUNTS, OPENING_BALANCE
 from tests.fixtures.jobs import Bank, Runner, empty, settings_for
@@ -17,6 +19,9 @@ from worker.delivery.node import Node
 from worker.operations.embedded import Options, Place, Stack, Urls
 from worker.operations.migrating import migrate
 from worker.stores.resources import Resources
+
+CLEARED: Final = 10_000
+"""Documents that are deleted in one step."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,19 @@ class Scene:
 
     def fresh_accounts(self) -> list[UUID]:
         """Empty the stores, and seed them: accounts with funds, no event, no document."""
+        for collection in self.bank.run.given.documents.list_collection_names():
+            _clear(self.bank.run.given.documents[collection])
         empty(self.bank.run.given)
         half = ACCOUNTS // 2
         accounts = [account for _ in range(2) for account in self.bank.open_many(half, OPENING_BALANCE)]
         self.bank.run.given.redis.delete("events")
         return accounts
+
+
+def _clear(collection: Collection[Any]) -> None:
+    """Delete in steps: hundreds of thousands at once take longer than a client waits for an answer."""
+    while found := [document["_id"] for document in collection.find({}, ["_id"]).limit(CLEARED)]:
+        collection.delete_many({"_id": {"$in": found}})
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def machine() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "cpu": found.group(1) if found else platform.machine(),
         "memory_gib": round(memory / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
     }
 
 

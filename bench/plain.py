@@ -5,24 +5,16 @@ with majority, an event published and appended to the stream. Run by `trivet ben
 `bench.stock`, never by hand.
 """
 
-import os
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 
 from bench.orders import Order
+from bench.plain_app import plain_app
 from bench.work import MOVE, RECORD
 from bench.work.blocking import Stores
 
-app = Celery("plain", broker=os.environ["TRIVET_REDIS_URL"])
-app.conf.update(
-    task_acks_late=True,
-    task_ignore_result=True,
-    worker_prefetch_multiplier=100,
-    task_default_queue="plain",
-    worker_hijack_root_logger=False,
-    broker_connection_retry_on_startup=True,
-)
+app = plain_app("plain")
 
 _opened: list[Stores] = []
 

@@ -12,22 +12,15 @@ from uuid import UUID
 
 import pymongo
 import redis
-from celery import Celery, signals
+from celery import signals
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
+from bench.plain_app import plain_app
 from tasks.model import Account, LedgerEntry
 from worker import Rejected
 
-app = Celery("plain_orm", broker=os.environ["TRIVET_REDIS_URL"])
-app.conf.update(
-    task_acks_late=True,
-    task_ignore_result=True,
-    worker_prefetch_multiplier=100,
-    task_default_queue="plain_orm",
-    worker_hijack_root_logger=False,
-    broker_connection_retry_on_startup=True,
-)
+app = plain_app("plain_orm")
 
 _clients: dict[str, Any] = {}
 

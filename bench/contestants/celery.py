@@ -1,8 +1,5 @@
 """Plain Celery with the transfer as an ordinary task: prefork, late acknowledgement, connections that stay open."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import ClassVar
@@ -10,7 +7,7 @@ from typing import ClassVar
 from bench.contestants.envelopes import push
 from bench.orders import Order
 from bench.scene import Scene
-from worker.envelopes import queue_of
+from bench.workers import start_plain
 
 
 class Celery:
@@ -34,13 +31,4 @@ class Celery:
 
     def start(self, running: ExitStack) -> None:
         """Start the worker; SIGTERM ends it when it has finished what it runs."""
-        options = [f"--concurrency={self._scene.concurrency}", "-Q", queue_of(self.task)]
-        with (self._scene.folder / f"{self.name}.log").open("wb") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", self.app, "worker", *options],
-                env=os.environ | self._scene.urls.environment(),
-                stdout=log,
-                stderr=log,
-            )
-        running.callback(worker.wait)
-        running.callback(worker.terminate)
+        running.callback(start_plain(running, self._scene, self.app).stop)

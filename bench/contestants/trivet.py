@@ -7,10 +7,7 @@ from typing import ClassVar
 from bench.contestants.envelopes import push
 from bench.orders import Order
 from bench.scene import Scene
-from tests.fixtures.nodes import spawn_node
-from worker.settings import Settings
-
-LEASE_S = Settings.model_fields["lease_s"].default
+from bench.workers import start_node
 
 
 class Trivet:
@@ -33,11 +30,7 @@ class Trivet:
 
     def start(self, running: ExitStack) -> None:
         """Start a node; it is ended as a supervisor would, so that it gives back what it has."""
-        scene = self._scene
-        # The tests' nodes have a shorter lease.
-        lease = {"TRIVET_LEASE_S": str(LEASE_S)}
-        node = spawn_node(running, scene.urls, scene.folder, concurrency=scene.concurrency, **lease)
-        running.callback(node.stop)
+        running.callback(start_node(running, self._scene).stop)
 
 
 class TrivetSingly(Trivet):

@@ -15,6 +15,7 @@ from uuid import UUID
 from celery import Celery
 from kombu.connection import Connection
 
+from bench.checks import require
 from bench.modes.alone import main
 from bench.modes.figures import median, told
 from bench.modes.held_queue import TASK
@@ -75,8 +76,7 @@ def _rate(scene: Scene, way: Way, payloads: Payloads) -> float:
     began = time.perf_counter()
     way(payloads)
     took_s = time.perf_counter() - began
-    there = redis.llen(QUEUE)
-    assert there == len(payloads), f"check failed: {there} messages in the queue, {len(payloads)} were sent"
+    require("messages in the queue", len(payloads), redis.llen(QUEUE))
     _check_sample(scene, payloads[:SAMPLE])
     redis.delete(QUEUE)
     return len(payloads) / took_s
@@ -87,8 +87,7 @@ def _check_sample(scene: Scene, expected: Payloads) -> None:
         for payload in expected:
             message = queue.get(timeout=5)
             message.ack()
-            found = message.headers["task"], message.payload[1]
-            assert found == (TASK, payload), f"check failed: kombu reads {found}, {payload} was sent"
+            require("what kombu reads", (TASK, payload), (message.headers["task"], message.payload[1]))
 
 
 @contextmanager

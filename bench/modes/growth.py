@@ -13,8 +13,8 @@ from bench.modes.alone import main
 from bench.modes.figures import median, told
 from bench.modes.held_queue import check, drain, fill, rate
 from bench.modes.processes import memory_bytes
-from bench.modes.workers import start_node
 from bench.scene import Scene
+from bench.workers import start_node
 
 AT_MOST: Final = 10_000
 """Jobs of the short queue, however many are asked for."""

@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from typing import Any, Final
 from uuid import UUID
 
+from bench.checks import CheckFailed, require
 from bench.modes.alone import main
 from bench.modes.figures import median, p99, told
 from bench.modes.processes import cpu_s
-from bench.modes.workers import start_node
 from bench.scene import Scene
+from bench.workers import start_node
 from tests.fixtures.jobs import message
 from tests.fixtures.nodes import WorkerNode
 from worker.envelopes import envelope
@@ -46,8 +47,7 @@ def _round(scene: Scene, seconds: float) -> dict[str, float]:
         time.sleep(SETTLED_S)
         found = _left_alone(scene, node, seconds) | _woken(scene, account, jobs)
         node.stop()
-    brought = scene.bank.balance(account) - before
-    assert brought == jobs, f"check failed: {jobs} deposits of 1 brought {brought}"
+    require("what deposits of 1 brought", jobs, scene.bank.balance(account) - before)
     return found
 
 
@@ -69,7 +69,8 @@ def _woken(scene: Scene, account: UUID, jobs: int) -> dict[str, float]:
             deposit = envelope(message("accounts.deposit", {"account": account, "amount": 1}))
             began = time.perf_counter()
             redis.lpush("accounts", deposit)
-            assert live.get_message(timeout=10) is not None, "no event within 10 s"
+            if live.get_message(timeout=10) is None:
+                raise CheckFailed("no event within 10 s")
             took_ms.append((time.perf_counter() - began) * 1000)
     return {"wake_p50_ms": statistics.median(took_ms), "wake_p99_ms": p99(took_ms), "wake_max_ms": max(took_ms)}
 

@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.checks import check_money
+from bench.checks import CheckFailed, check_money, check_receipts, require
 from bench.contestants.envelopes import message_of
 from bench.modes.alone import main
 from bench.modes.figures import median, p99, told
 from bench.modes.held_queue import START_S, TASK, check, drain, stream
-from bench.modes.workers import start_node, start_plain
 from bench.orders import Order, orders
 from bench.scene import Scene
+from bench.workers import start_node, start_plain
 from tests.fixtures.nodes import WorkerNode
 from worker.envelopes import envelope, queue_of
 
@@ -88,16 +88,15 @@ def _one_by_one(scene: Scene, side: Side, jobs: Sequence[Order]) -> list[float]:
             redis.lpush(queue, element)
             event = live.get_message(timeout=10 if took_ms else START_S)
             took_ms.append((time.perf_counter() - began) * 1000)
-            assert event is not None, f"no event of {side.task} came in time"
-            assert job.id.encode() in event["data"], f"check failed: another event than that of job {job.id}"
+            if event is None or job.id.encode() not in event["data"]:
+                raise CheckFailed(f"no event of job {job.id} of {side.task} came in time")
     return took_ms
 
 
 def _check_plain(scene: Scene, count: int) -> None:
     check_money(scene.bank, count)
-    receipts = scene.bank.run.given.documents["plain_receipts"].count_documents({})
-    events = len({event.id for event in stream(scene)})
-    assert (receipts, events) == (count, count), f"check failed: {receipts} receipts, {events} events of {count}"
+    check_receipts(scene.bank, "plain_receipts", count)
+    require("distinct events", count, len({event.id for event in stream(scene)}))
 
 
 if __name__ == "__main__":

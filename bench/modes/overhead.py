@@ -18,8 +18,8 @@ from bench.modes.alone import main
 from bench.modes.figures import Run, median, told
 from bench.modes.held_queue import check, drain, fill, hold, rate, release, wait_for_nodes
 from bench.modes.processes import cpu_s
-from bench.modes.workers import start_node
 from bench.scene import Scene
+from bench.workers import start_node
 from tests.fixtures.flower import LOGIN, FlowerPage, spawn_flower
 from tests.fixtures.nodes import wait_for
 from worker.operations.embedded import ports

@@ -14,9 +14,9 @@ from bench.modes.contention import counted
 from bench.modes.figures import Run, median, told
 from bench.modes.held_queue import check, drain, fill, hold, rate, release, wait_for_nodes
 from bench.modes.processes import cpu_s
-from bench.modes.workers import start_node
 from bench.orders import ACCOUNTS
 from bench.scene import Scene
+from bench.workers import start_node
 
 NODES: Final = (1, 2, 4)
 ROWS: Final = {"random": ACCOUNTS, "hot": 10}

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -26,13 +27,13 @@ class Peer(Contestant):
         self.scene = scene
         self.sources = Path(__file__).parent / self.name
 
+    @abstractmethod
     def enqueuing(self) -> Sequence[str]:
         """Return the command that reads orders, as JSON lines, and puts them into the queue."""
-        raise NotImplementedError
 
+    @abstractmethod
     def workers(self) -> Sequence[Sequence[str]]:
         """Return the commands of its worker, one for each that has to be started."""
-        raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables of its processes."""

@@ -3,7 +3,6 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 import typer
 
@@ -14,9 +13,6 @@ COMMANDS = (
     *("enqueue", "jobs", "parked", "queues", "schedule", "events", "bench"),
 )
 """The modules of this package; each registers itself on the `app` that it is given."""
-
-WRONG_USAGE: Final = 2
-"""The exit code for a command line that cannot be understood."""
 
 app = typer.Typer(
     name="trivet",
@@ -40,9 +36,11 @@ def main() -> None:
     except typer.TyperException as error:
         sys.exit(_usage(error))
     except typer.Abort:
-        sys.exit(_tell("nothing was done: it was not confirmed", 1))
+        _tell("nothing was done: it was not confirmed")
+        sys.exit(1)
     except TrivetError as error:
-        sys.exit(_tell(str(error), 1))
+        _tell(str(error))
+        sys.exit(1)
     sys.exit(ended if isinstance(ended, int) else 0)
 
 
@@ -58,13 +56,12 @@ def _usage(error: typer.TyperException) -> int:
     if told := " ".join(error.format_message().split()).rstrip(".?"):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "trivet"
-        _tell(f"{told[0].lower()}{told[1:]}; see {command} --help", WRONG_USAGE)
+        _tell(f"{told[0].lower()}{told[1:]}; see {command} --help")
     return error.exit_code
 
 
-def _tell(problem: str, exit_code: int) -> int:
+def _tell(problem: str) -> None:
     print(f"trivet: {problem}", file=sys.stderr)
-    return exit_code
 
 
 def register_commands(asked_for: Sequence[str] = ()) -> None:

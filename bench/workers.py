@@ -33,12 +33,12 @@ def start_node(
     return spawn_node(running, scene.urls, scene.folder, *options, concurrency=pool, **DEFAULTS | dict(settings))
 
 
-def start_plain(running: ExitStack, scene: Scene) -> WorkerNode:
-    """Start a worker of `bench.plain`; `running` kills it."""
+def start_plain(running: ExitStack, scene: Scene, app: str = "bench.plain") -> WorkerNode:
+    """Start a plain Celery worker of this app, on the app's own queue; `running` kills it."""
     log = scene.folder / f"plain-{len(list(scene.folder.glob('plain-*')))}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "bench.plain", "worker", f"--concurrency={scene.concurrency}"],
+            [sys.executable, "-m", "celery", "-A", app, "worker", f"--concurrency={scene.concurrency}"],
             env=os.environ | scene.urls.environment(),
             stdout=output,
             stderr=output,

@@ -91,7 +91,10 @@ def test_a_place_that_is_not_there_is_told_in_one_line(bank: Bank, trivet: Run, 
 
 def test_ctrl_c_ends_it_quietly(bank: Bank, servers: Urls) -> None:
     deposits(bank, 1)
-    command = [sys.executable, "-c", "from worker.operations.cli import main; main()", "events", "tail", "--json"]
+    # A shell ignores Ctrl-C for what it runs in the background, and so would everything that is started there.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from worker.operations.cli import main; main()"
+    command = [sys.executable, "-c", program, "events", "tail", "--json"]
     with subprocess.Popen(
         command, env=os.environ | servers.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worker.producer import NotEnqueued, QueueFull
     from worker.stores.in_sets import insert_many, update_many
     from worker.stores.limits import RateLimit
+    from worker.stores.round_trips import one_round_trip
     from worker.subscriber import Subscriber
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "UnitOfWork",
     "insert_many",
     "job",
+    "one_round_trip",
     "update_many",
 ]
 
@@ -76,6 +78,7 @@ _HOMES: Final = {
     "Unavailable": "errors",
     "UnitOfWork": "execution.unit_of_work",
     "insert_many": "stores.in_sets",
+    "one_round_trip": "stores.round_trips",
     "update_many": "stores.in_sets",
 }
 

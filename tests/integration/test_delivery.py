@@ -8,8 +8,9 @@ import pytest
 
 from tests.fixtures.jobs import Bank, Runner, empty, message, settings_for
 from worker.delivery import documents
+from worker.delivery.due import TURN_ROWS
 from worker.delivery.effects import DocumentChange
-from worker.delivery.outbox import TURN_ROWS, Lane
+from worker.delivery.outbox import Lane
 from worker.delivery.turn import EFFECT_ATTEMPTS
 from worker.errors import InvalidPayload
 from worker.messages import Message

@@ -13,8 +13,8 @@ from tests.fixtures.copies import documents_read
 from tests.fixtures.jobs import Bank, Runner, message
 from worker.delivery import documents
 from worker.delivery.copies import Copies
+from worker.delivery.due import TURN_ROWS
 from worker.delivery.effects import DocumentChange
-from worker.delivery.outbox import TURN_ROWS
 from worker.execution import batch
 
 KEPT = 3

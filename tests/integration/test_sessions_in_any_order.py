@@ -13,7 +13,8 @@ from tests.fixtures.amounts import ORDERS
 from tests.fixtures.copies import sessions_served
 from tests.fixtures.jobs import Bank, message
 from worker.delivery import redis_lane
-from worker.delivery.outbox import SHARDS, Due, Lane, read_due
+from worker.delivery.due import Due, read_due
+from worker.delivery.outbox import SHARDS, Lane
 from worker.errors import Outcome
 from worker.execution import batch
 from worker.execution.attempt import Ending
@@ -37,7 +38,7 @@ def owed_to_redis(bank: Bank) -> list[Due]:
     with bank.run.given.engine.begin() as connection:
         rows: list[Due] = []
         for shard in range(SHARDS):
-            rows += read_due(connection, Lane.REDIS, [shard])
+            rows += read_due(connection, [Lane.REDIS], [shard]).rows[Lane.REDIS]
     return rows
 
 

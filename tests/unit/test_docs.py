@@ -19,7 +19,7 @@ from docs.pages.commands import commands
 from docs.pages.refusals import refusals
 from docs.pages.settings import EXAMPLE, read_example
 from docs.pages.tasks import declared
-from worker.delivery import outbox
+from worker.delivery import due, outbox
 from worker.errors import Outcome
 from worker.execution.ticks import read_entries
 from worker.messages import derive_id
@@ -324,7 +324,8 @@ def test_the_life_of_an_outbox_row_is_what_the_outbox_can_do() -> None:
     _, life = tables()
     writers = {
         name
-        for name, function in inspect.getmembers(outbox, inspect.isfunction)
+        for module in (outbox, due)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
         if re.search(r"(INSERT INTO|UPDATE|DELETE FROM) trivet\.outbox", inspect.getsource(function))
     }
 
@@ -336,7 +337,8 @@ def test_the_life_of_an_outbox_row_is_what_the_outbox_can_do() -> None:
 def test_what_marks_a_state_of_an_outbox_row_is_what_its_writer_sets() -> None:
     _, life = tables()
     for state, due_at, parked_at, writer, _ in life:
-        source = inspect.getsource(getattr(outbox, writer.strip("`")))
+        name = writer.strip("`")
+        source = inspect.getsource(getattr(outbox, name, None) or getattr(due, name))
         assert (due_at == "set") == ("due_at =" in source), state
         assert (parked_at == "set") == ("parked_at =" in source), state
 

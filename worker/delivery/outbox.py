@@ -34,8 +34,6 @@ from sqlalchemy import Sequence as DatabaseSequence
 from worker.stores.schema import metadata
 
 SHARDS: Final = 64
-TURN_ROWS: Final = 1_000
-TURN_BYTES: Final = 16 * 1024 * 1024
 LOCK_SPACE: Final = 0x7472  # the first key of our advisory locks; the second is the shard
 
 
@@ -101,21 +99,6 @@ class Owed:
         return sum(map(len, self.documents)) + len(self.event or "") + len(self.effects or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """One row that a turn has read; `id` is the version of its documents and the sequence of its event."""
-
-    id: int
-    job_id: UUID
-    subject: str
-    shard: int
-    size: int
-    attempts: int
-    effects: str | None
-    documents: Sequence[bytes] | None
-    event: str | None
-
-
 def shard_of(subject: str) -> int:
     """CRC-32 of the subject, modulo the shards: stable over processes and versions."""
     return crc32(subject.encode()) % SHARDS
@@ -159,66 +142,6 @@ def owe(connection: Connection, rows: Sequence[Owed]) -> list[int]:
         },
     )
     return sorted(row.id for row in drawn)
-
-
-def lock_shards(connection: Connection, shards: Sequence[int]) -> list[int]:
-    """Take the shards that nobody else is delivering, until the transaction ends.
-
-    A statement of its own before the read: only so does the read see all that the last holder left.
-    """
-    held = connection.exec_driver_sql(
-        "SELECT shard FROM unnest(%s::integer[]) AS shard WHERE pg_try_advisory_xact_lock(%s, shard)",
-        (sorted(shards), LOCK_SPACE),
-    )
-    return [row.shard for row in held]
-
-
-def read_due(connection: Connection, lane: Lane, shards: Sequence[int]) -> list[Due]:
-    """What these shards owe, in id order, up to a turn's limits of rows and bytes (but at least one row).
-
-    Read by state, never past a cursor: ids commit out of order. In the document lane a row that waits after
-    a failure holds back the later rows of its subject.
-    """
-    rows = connection.exec_driver_sql(
-        """
-        SELECT id, job_id, subject, shard, size, attempts, effects, documents, event
-        FROM (SELECT *, sum(size) OVER (ORDER BY id) - size AS carried
-              FROM (SELECT * FROM trivet.outbox AS mine
-                    WHERE lane = %(lane)s AND shard = ANY(%(shards)s) AND parked_at IS NULL
-                      AND (due_at IS NULL OR due_at <= statement_timestamp())
-                      AND (lane = 0 OR NOT EXISTS (
-                          SELECT FROM trivet.outbox AS waiting
-                          WHERE waiting.subject = mine.subject AND waiting.id < mine.id AND waiting.lane = 1
-                            AND waiting.due_at > statement_timestamp() AND waiting.parked_at IS NULL))
-                    ORDER BY id LIMIT %(rows)s) AS first) AS weighed
-        WHERE carried < %(bytes)s ORDER BY id
-        """,
-        {"lane": int(lane), "shards": list(shards), "rows": TURN_ROWS, "bytes": TURN_BYTES},
-    )
-    return [Due(*row) for row in rows]
-
-
-def strike_off(connection: Connection, delivered: Sequence[int]) -> None:
-    """Forget what has been delivered."""
-    if delivered:
-        connection.exec_driver_sql("DELETE FROM trivet.outbox WHERE id = ANY(%s)", (list(delivered),))
-
-
-def postpone(connection: Connection, row: Due, error: str, delay_s: float) -> None:
-    """Let a row wait after a failure of its own."""
-    connection.exec_driver_sql(
-        "UPDATE trivet.outbox SET attempts = attempts + 1, error = %s,"
-        " due_at = clock_timestamp() + make_interval(secs => %s) WHERE id = %s",
-        (error, delay_s, row.id),
-    )
-
-
-def park(connection: Connection, row: Due, error: str) -> None:
-    """Give a row up: it stays for an operator to see and holds back nobody."""
-    connection.exec_driver_sql(
-        "UPDATE trivet.outbox SET attempts = attempts + 1, error = %s, parked_at = clock_timestamp() WHERE id = %s",
-        (error, row.id),
-    )
 
 
 def count_owed(connection: Connection, most: int) -> int:

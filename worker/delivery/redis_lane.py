@@ -9,7 +9,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from worker.delivery.outbox import Due
+from worker.delivery.due import Due
 from worker.errors import Outcome
 from worker.messages import encodable
 from worker.stores.cache import kept_under

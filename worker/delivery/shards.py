@@ -5,15 +5,26 @@ Redis is told the same number with the events of a turn. When it knows a lower o
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, SmallInteger, Table
 
 from worker.delivery.outbox import LOCK_SPACE, SHARDS
+from worker.settings import Settings
 from worker.stores.resources import Resources
 from worker.stores.schema import metadata
 
 RECOVERY = SHARDS
 """The advisory lock, beside those of the shards, of whoever appends lost events again."""
+
+AT_EASE: Final = (
+    "set_config('synchronous_commit', 'off', true),"
+    " set_config('idle_in_transaction_session_timeout', %(patience_ms)s::text, true)"
+)
+"""To be selected: the transaction may be silent while the stores answer, and its commit need not reach the disk.
+
+To repeat a delivery is harmless, so its commit need not wait; and the stores may take longer than a batch may.
+"""
 
 shards = Table(
     "shards",
@@ -27,11 +38,6 @@ def committed_turns(connection: Connection) -> list[int]:
     """The turn of each shard, in order; to be asked once the locks are held, in a statement of its own."""
     found = connection.exec_driver_sql("SELECT turn FROM trivet.shards ORDER BY shard")
     return [row.turn for row in found]
-
-
-def count_turn(connection: Connection, shard: int) -> None:
-    """Count a turn that has published, under a shard that it holds: one row is enough for all of its shards."""
-    connection.exec_driver_sql("UPDATE trivet.shards SET turn = turn + 1 WHERE shard = %s", (shard,))
 
 
 def lock_every_shard(connection: Connection) -> bool:
@@ -56,18 +62,12 @@ def are_behind(known: Sequence[int], committed: Sequence[int]) -> bool:
 
 @contextmanager
 def turn_transaction(given: Resources) -> Iterator[Connection]:
-    """A transaction that may be silent while the stores answer, and whose commit need not reach the disk."""
+    """A transaction that goes on `AT_EASE`."""
     with given.engine.begin() as connection:
-        # Repeating a delivery is harmless, so the commit need not wait for the disk; and the transaction stays
-        # silent while the stores answer, for longer than a batch may.
-        connection.exec_driver_sql(
-            "SELECT set_config('synchronous_commit', 'off', true),"
-            " set_config('idle_in_transaction_session_timeout', %s, true)",
-            (f"{int(_patience_s(given) * 1000)}ms",),
-        )
+        connection.exec_driver_sql(f"SELECT {AT_EASE}", {"patience_ms": int(patience_s(given.settings) * 1000)})
         yield connection
 
 
-def _patience_s(given: Resources) -> float:
+def patience_s(settings: Settings) -> float:
     """A minute: several times what the timeouts of MongoDB and Redis let one turn wait; at least a lease."""
-    return max(60.0, given.settings.lease_s)
+    return max(60.0, settings.lease_s)

@@ -12,20 +12,11 @@ from sqlalchemy import Connection
 from worker.backoff import backoff_s
 from worker.crash_points import crash_point
 from worker.delivery import documents, redis_lane, stream
+from worker.delivery.due import TURN_BYTES, TURN_ROWS, Due, Found, lock_shards, park, postpone, read_due, strike_off
 from worker.delivery.effects import DocumentChange
 from worker.delivery.node import Node
-from worker.delivery.outbox import (
-    TURN_BYTES,
-    TURN_ROWS,
-    Due,
-    Lane,
-    lock_shards,
-    park,
-    postpone,
-    read_due,
-    strike_off,
-)
-from worker.delivery.shards import committed_turns, count_turn, turn_transaction
+from worker.delivery.outbox import Lane
+from worker.delivery.shards import patience_s
 from worker.errors import StoreUnavailable
 from worker.stores.resources import Resources
 
@@ -43,17 +34,17 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Turn:
-    """What a turn found: rows delivered, shards to look at again at once, stores that were away.
+    """What a turn found: shards to look at again at once, stores that were away.
 
     `taken` is false when another process of the node had the turn, or nothing was marked. `unfinished`: something
     is marked still, though this process had the turn: whoever comes next goes on. `lost`: Redis lost events, and
-    gets no others before those have been appended again.
+    gets no others before those have been appended again. `more`: there may be more than one turn carries.
     """
 
     taken: bool = False
     unfinished: bool = False
     lost: bool = False
-    delivered: int = 0
+    more: bool = False
     busy: set[int] = field(default_factory=set)
     away: list[str] = field(default_factory=list)
 
@@ -73,7 +64,6 @@ def deliver(given: Resources, node: Node) -> Turn:
             node.beat()
             turn = take_turn(given, node, node.take_marked())
         total.taken = True
-        total.delivered += turn.delivered
         total.away += turn.away
         total.busy |= turn.busy
         total.lost |= turn.lost
@@ -85,59 +75,56 @@ def deliver(given: Resources, node: Node) -> Turn:
 def take_turn(given: Resources, node: Node, shards: Collection[int]) -> Turn:
     """Deliver what these shards owe, in id order, as far as nobody else is doing it."""
     turn = Turn()
-    with turn_transaction(given) as connection:
-        held = lock_shards(connection, list(shards))
+    with given.engine.begin() as connection:
+        held = lock_shards(connection, shards, patience_s(given.settings))
         turn.busy = set(shards) - set(held)
         crash_point("after_taking_shards")
+        found = read_due(connection, [lane for lane in Lane if not node.resting(lane)], held)
         with _lane(Lane.REDIS, node, turn):
-            _redis_lane(given, connection, held, turn, node)
+            _redis_lane(given, connection, found.rows[Lane.REDIS], turn)
         crash_point("after_redis_lane")
         with _lane(Lane.DOCUMENTS, node, turn):
-            _document_lane(given, connection, held, turn, node)
+            _document_lane(given, connection, found, turn)
         crash_point("after_strike_off")
+        if turn.more or turn.lost:
+            node.mark(held)  # any of them may owe more
     crash_point("after_turn")
     return turn
 
 
-def _redis_lane(given: Resources, connection: Connection, held: Sequence[int], turn: Turn, node: Node) -> None:
-    due = [] if node.resting(Lane.REDIS) else read_due(connection, Lane.REDIS, held)
+def _redis_lane(given: Resources, connection: Connection, due: Sequence[Due], turn: Turn) -> None:
     if not due:
         return
     wrong = redis_lane.deliver(given.redis, due, given.settings.queue_prefix)
     done = [row for row in due if row.id not in wrong]
-    _settle(
-        connection, held, due, done, {row: documents.Failure(error) for row, error in wrong.items()}, turn, node
-    )
+    strike_off(connection, done)
+    _settle(connection, due, {row: documents.Failure(error) for row, error in wrong.items()}, turn)
 
 
-def _document_lane(given: Resources, connection: Connection, held: Sequence[int], turn: Turn, node: Node) -> None:
-    due = [] if node.resting(Lane.DOCUMENTS) else read_due(connection, Lane.DOCUMENTS, held)
+def _document_lane(given: Resources, connection: Connection, found: Found, turn: Turn) -> None:
+    due = found.rows[Lane.DOCUMENTS]
     if not due:
         return
     wrong = documents.write(given.documents, _changes(due))
     crash_point("after_documents")
     done = list(_in_order(due, wrong))
     # Only now: a listener can read the documents.
-    if not _publish(given, connection, done):
+    events = [(row.id, row.event) for row in done if row.event is not None]
+    publisher = due[0].shard if events else None
+    if publisher is not None and not _publish(given, events, found.committed, publisher):
         turn.lost = True
-        node.mark(held)
         return
-    _settle(connection, held, due, done, wrong, turn, node)
+    strike_off(connection, done, publisher)
+    _settle(connection, due, wrong, turn)
 
 
-def _publish(given: Resources, connection: Connection, done: Sequence[Due]) -> bool:
-    """Publish the events of these rows; false, and nothing published, when Redis has lost earlier ones."""
-    owed = [(row, row.event) for row in done if row.event is not None]
-    if not owed:
-        return True
-    committed, shard = committed_turns(connection), owed[0][0].shard
-    events = [(row.id, event) for row, event in owed]
+def _publish(given: Resources, events: Sequence[stream.Numbered], committed: Sequence[int], shard: int) -> bool:
+    """Publish these events; false, and nothing published, when Redis has lost earlier ones."""
     maxlen = given.settings.events_maxlen
-    if not stream.publish(given.redis, events, maxlen=maxlen, committed=committed, shard=shard):
-        return False
-    crash_point("after_publish")
-    count_turn(connection, shard)
-    return True
+    published = stream.publish(given.redis, events, maxlen=maxlen, committed=committed, shard=shard)
+    if published:
+        crash_point("after_publish")
+    return published
 
 
 def _changes(due: Sequence[Due]) -> Iterator[tuple[int, DocumentChange]]:
@@ -155,22 +142,11 @@ def _in_order(due: Sequence[Due], wrong: Mapping[int, documents.Failure]) -> Ite
             waiting.add(row.subject)
 
 
-def _settle(
-    connection: Connection,
-    held: Sequence[int],
-    due: Sequence[Due],
-    done: Sequence[Due],
-    wrong: Mapping[int, documents.Failure],
-    turn: Turn,
-    node: Node,
-) -> None:
-    strike_off(connection, [row.id for row in done])
-    turn.delivered += len(done)
+def _settle(connection: Connection, due: Sequence[Due], wrong: Mapping[int, documents.Failure], turn: Turn) -> None:
     for row in due:
         if row.id in wrong:
             _put_aside(connection, row, wrong[row.id])
-    if len(due) == TURN_ROWS or sum(row.size for row in due) >= TURN_BYTES:
-        node.mark(held)  # any of them may owe more
+    turn.more |= len(due) == TURN_ROWS or sum(row.size for row in due) >= TURN_BYTES
 
 
 def _put_aside(connection: Connection, row: Due, failure: documents.Failure) -> None:

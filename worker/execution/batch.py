@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import psycopg
 import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -27,6 +28,7 @@ from worker.execution.verdict import judge
 from worker.messages import Message
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
+from worker.stores.round_trips import with_commit
 
 TRIES: Final = 3
 """How often a batch that others were in the way of starts again as a whole before it is halved."""
@@ -143,7 +145,7 @@ def _isolate(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) 
     for perform in hasty:
         try:
             return _once(job, [attempt.again() for attempt in attempts], given, perform)
-        except (CannotUndo, DBAPIError) as error:
+        except (CannotUndo, DBAPIError, psycopg.Error) as error:
             if classify(error) is not Trouble.OTHER:
                 raise
     return _once(job, [attempt.again() for attempt in attempts], given, careful)
@@ -164,8 +166,9 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
         standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.conflicts)]
         record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
         shards = owe_all(connection, job, attempts, now)
-        record(connection, standing, [subject_of(job, attempt) for attempt in standing])
-        crash_point("after_record")
+        with with_commit(connection):
+            record(connection, standing, [subject_of(job, attempt) for attempt in standing])
+            crash_point("after_record")
     crash_point("after_commit")
     outcomes = Counter(attempt.ended.outcome.value for attempt in attempts)
     _log.debug("batch.committed", task=job.name, jobs=len(attempts), **outcomes)

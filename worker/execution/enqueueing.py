@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
+import orjson
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 from sqlalchemy import Connection
@@ -173,9 +174,19 @@ def _json(job: Takes, payload: Payload) -> bytes:
     if isinstance(payload, BaseModel) and not isinstance(payload, job.command):
         raise TypeError(f"{job.name} takes {job.command.__name__}, not {type(payload).__name__}")
     try:
-        return _encode(_plain(payload)).encode()
+        return _encoded(_plain(payload))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"cannot be JSON: {error}") from error
+
+
+def _encoded(payload: Any) -> bytes:
+    # orjson takes a third of the time, but not all that JSON can say, and it makes null of a number that is not
+    # finite, which is to be refused.
+    try:
+        text = orjson.dumps(payload, default=_plain, option=_AS_JSON)
+    except TypeError:
+        text = b"null"
+    return _encode(payload).encode() if b"null" in text else text
 
 
 def _plain(value: Any) -> Any:
@@ -191,6 +202,11 @@ def _plain(value: Any) -> Any:
 
 
 _encode = json.JSONEncoder(default=_plain).encode
+
+_AS_JSON: Final = (
+    orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+"""What both leave to `_plain`, so that a payload is the same whichever of them wrote it."""
 
 
 def _moment(time: datetime) -> str:

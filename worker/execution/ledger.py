@@ -90,10 +90,9 @@ def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> dat
     Afterwards each attempt is either to be run, or repeats a job that has ended or comes earlier in the batch,
     or conflicts with one, or has been rejected as expired.
     """
-    now = _now(connection)
     first = {attempt.job_id: attempt for attempt in reversed(attempts)}
     ordered = in_order(first)
-    claimed = _insert(connection, task, [first[job_id] for job_id in ordered])
+    now, claimed = _insert(connection, task, [first[job_id] for job_id in ordered])
     known = _take(connection, [job_id for job_id in ordered if job_id not in claimed])
     standing: dict[UUID, Attempt] = {}
     for attempt in attempts:
@@ -153,19 +152,17 @@ def record_conflicts(connection: Connection, attempts: Iterable[Attempt]) -> Non
         attempt.repeats = inserted.rowcount == 0
 
 
-def _now(connection: Connection) -> datetime:
-    now: datetime = connection.exec_driver_sql("SELECT now()").scalar_one()
-    return now
-
-
-def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> set[UUID]:
+def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> tuple[datetime, set[UUID]]:
+    """Insert those that nobody knows; returns the transaction's time and their ids."""
     inserted = connection.exec_driver_sql(
         """
-        INSERT INTO trivet.jobs (id, task, task_id, digest, state, deadline)
-        SELECT id, %(task)s, task_id, digest, 'accepted', coalesce(deadline, now() + %(default)s::interval)
-        FROM unnest(%(id)b::uuid[], %(task_id)b::text[], %(digest)b::bytea[], %(deadline)b::timestamptz[])
-             AS new (id, task_id, digest, deadline)
-        ON CONFLICT (id) DO NOTHING RETURNING id
+        WITH inserted AS (
+            INSERT INTO trivet.jobs (id, task, task_id, digest, state, deadline)
+            SELECT id, %(task)s, task_id, digest, 'accepted', coalesce(deadline, now() + %(default)s::interval)
+            FROM unnest(%(id)b::uuid[], %(task_id)b::text[], %(digest)b::bytea[], %(deadline)b::timestamptz[])
+                 AS new (id, task_id, digest, deadline)
+            ON CONFLICT (id) DO NOTHING RETURNING id)
+        SELECT now(), ARRAY(SELECT id FROM inserted)
         """,
         {
             "task": task,
@@ -176,7 +173,8 @@ def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> s
             "deadline": [_deadline(attempt) for attempt in attempts],
         },
     )
-    return set(inserted.scalars())
+    now, ids = inserted.one()
+    return now, set(ids)
 
 
 def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:

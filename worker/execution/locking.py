@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, any_, inspect, literal, select
+from sqlalchemy import ARRAY, Select, any_, bindparam, inspect, literal, select
 from sqlalchemy.orm import Session
 
 from worker.execution.attempt import Attempt
@@ -54,7 +55,13 @@ def _follow(session: Session, throughs: set[Through]) -> dict[Through, Lock]:
 
 def _lock_rows(session: Session, row: type[Any], keys: Sequence[UUID | str]) -> LoadedRows:
     (key,) = inspect(row).primary_key
-    ours = select(row).where(key == any_(literal(keys, ARRAY(key.type)))).order_by(key)
-    found = session.scalars(ours.with_for_update(key_share=True))
+    found = session.scalars(_locking(row), {"keys": keys})  # type: ignore[arg-type]  # mypy: a type hashes
     present = {getattr(instance, key.name): instance for instance in found}
     return {(row, wanted): present.get(wanted) for wanted in keys}
+
+
+@cache
+def _locking(row: type[Any]) -> Select[Any]:
+    (key,) = inspect(row).primary_key
+    wanted = bindparam("keys", type_=ARRAY(key.type))
+    return select(row).where(key == any_(wanted)).order_by(key).with_for_update(key_share=True)

@@ -2,17 +2,19 @@
 
 import logging
 import math
+import select
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Final, Self, cast
 
 import structlog
-from psycopg import Cursor, Error
+from psycopg import Connection, Cursor, Error, OperationalError
 from psycopg.abc import Query
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from worker.errors import WrongSettings
@@ -22,6 +24,9 @@ QUERY = "query"
 SLOW_QUERY = "query.slow"
 STATEMENT_MAX = 2_000
 """Characters of a statement that a log event keeps."""
+
+FRESH_S: Final = 1.0
+"""A connection that was used so lately, and is silent since, is taken as it is: links rarely break unheard."""
 
 
 def open_engine(settings: Settings, *, application_name: str = "trivet") -> Engine:
@@ -44,7 +49,6 @@ def open_engine(settings: Settings, *, application_name: str = "trivet") -> Engi
         pool_size=settings.pool_max,
         max_overflow=0,
         pool_timeout=settings.pool_timeout_s,
-        pool_pre_ping=True,
         pool_use_lifo=True,  # the few that are needed stay warm; the others grow idle and are replaced
     )
     _replace_idle(engine, settings.pool_idle_s)
@@ -89,17 +93,39 @@ def _ms(seconds: float) -> int:
 
 
 def _replace_idle(engine: Engine, idle_s: float) -> None:
-    """Have the pool replace, when it is asked for it, a connection that lay idle for more than `idle_s`."""
+    """Have the pool replace, when it is asked for it, a connection that is dead or was idle for over `idle_s`."""
 
     @event.listens_for(engine, "checkin")
     def rest(_connection: object, entry: ConnectionPoolEntry) -> None:
         entry.info["idle_since"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def wake(_connection: object, entry: ConnectionPoolEntry, _proxy: object) -> None:
+    def wake(connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: object) -> None:
         idle_since = entry.info.get("idle_since")
-        if idle_since is not None and time.monotonic() - idle_since > idle_s:
+        lay_s = 0 if idle_since is None else time.monotonic() - idle_since
+        if lay_s > idle_s:
             raise DisconnectionError("idle for too long")  # the pool connects anew; `info` starts empty
+        # `pool_pre_ping` would ask each time, which a job that runs alone waits for twice.
+        if lay_s > FRESH_S or _has_news(connection):
+            _ask(engine, connection)
+
+
+def _has_news(connection: DBAPIConnection) -> bool:
+    """Whether the server has sent anything meanwhile: as a rule that it ended the session. No round trip."""
+    poller = select.poll()
+    try:
+        poller.register(cast("Connection[Any]", connection).fileno(), select.POLLIN)
+    except OperationalError:  # closed on our side
+        return True
+    return bool(poller.poll(0))
+
+
+def _ask(engine: Engine, connection: DBAPIConnection) -> None:
+    """Raise `InvalidatePoolError` when the server does not answer: its other connections are as old."""
+    try:
+        engine.dialect.do_ping(connection)
+    except Error as error:
+        raise InvalidatePoolError from error
 
 
 def _timed_cursor(slow_ms: float) -> type[Cursor[TupleRow]]:

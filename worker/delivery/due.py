@@ -1,0 +1,114 @@
+"""What is due of the outbox: a turn locks shards, reads what they owe, and strikes off what it has delivered."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker.delivery.outbox import LOCK_SPACE, Lane
+from worker.delivery.shards import AT_EASE
+
+TURN_ROWS: Final = 1_000
+TURN_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One row that a turn has read; `id` is the version of its documents and the sequence of its event."""
+
+    id: int
+    job_id: UUID
+    subject: str
+    shard: int
+    size: int
+    attempts: int
+    effects: str | None
+    documents: Sequence[bytes] | None
+    event: str | None
+
+
+class Found(NamedTuple):
+    """The rows that are due, by lane, and the committed turns of all shards; none of them when nothing is due."""
+
+    rows: Mapping[Lane, Sequence[Due]]
+    committed: Sequence[int]
+
+
+def lock_shards(connection: Connection, shards: Iterable[int], patience_s: float) -> list[int]:
+    """Take the shards that nobody else is delivering, until the transaction ends, which goes on `AT_EASE`.
+
+    A statement of its own before the read: only so does the read see all that the last holder left.
+    """
+    held = connection.exec_driver_sql(
+        f"SELECT shard, {AT_EASE}"  # noqa: S608 - a constant
+        " FROM unnest(%(shards)s::integer[]) AS shard WHERE pg_try_advisory_xact_lock(%(space)s, shard)",
+        {"shards": sorted(shards), "space": LOCK_SPACE, "patience_ms": int(patience_s * 1000)},
+    )
+    return [row.shard for row in held]
+
+
+def read_due(connection: Connection, lanes: Iterable[Lane], shards: Sequence[int]) -> Found:
+    """What these shards owe, in id order, up to a turn's limits of rows and bytes a lane (but at least one row).
+
+    Read by state, never past a cursor: ids commit out of order. In the document lane a row that waits after
+    a failure holds back the later rows of its subject. The turns come with the first row, in the same round trip.
+    """
+    read = connection.exec_driver_sql(
+        """
+        SELECT asked.lane,
+               CASE row_number() OVER ()
+                   WHEN 1 THEN ARRAY(SELECT turn FROM trivet.shards ORDER BY shard) END AS committed,
+               id, job_id, subject, shard, size, attempts, effects, documents, event
+        FROM unnest(%(lanes)s::smallint[]) AS asked (lane), LATERAL (
+            SELECT *, sum(size) OVER (ORDER BY id) - size AS carried
+            FROM (SELECT id, job_id, subject, shard, size, attempts, effects, documents, event
+                  FROM trivet.outbox AS mine
+                  WHERE lane = asked.lane AND shard = ANY(%(shards)s) AND parked_at IS NULL
+                    AND (due_at IS NULL OR due_at <= statement_timestamp())
+                    AND (asked.lane = 0 OR NOT EXISTS (
+                        SELECT FROM trivet.outbox AS waiting
+                        WHERE waiting.subject = mine.subject AND waiting.id < mine.id AND waiting.lane = 1
+                          AND waiting.due_at > statement_timestamp() AND waiting.parked_at IS NULL))
+                  ORDER BY id LIMIT %(rows)s) AS first) AS weighed
+        WHERE carried < %(bytes)s ORDER BY lane, id
+        """,
+        {"lanes": list(map(int, lanes)), "shards": list(shards), "rows": TURN_ROWS, "bytes": TURN_BYTES},
+    )
+    committed: Sequence[int] = ()
+    rows: dict[Lane, list[Due]] = {lane: [] for lane in Lane}
+    for lane, turns, *row in read:
+        committed = committed or turns
+        rows[lane].append(Due(*row))
+    return Found(rows, committed)
+
+
+def strike_off(connection: Connection, delivered: Sequence[Due], published_by: int | None = None) -> None:
+    """Forget what has been delivered, and count the turn that has published, under one of the shards it holds."""
+    if not delivered and published_by is None:
+        return
+    connection.exec_driver_sql(
+        """
+        WITH counted AS (UPDATE trivet.shards SET turn = turn + 1 WHERE shard = %(shard)s)
+        DELETE FROM trivet.outbox WHERE id = ANY(%(delivered)s)
+        """,
+        {"shard": published_by, "delivered": [row.id for row in delivered]},
+    )
+
+
+def postpone(connection: Connection, row: Due, error: str, delay_s: float) -> None:
+    """Let a row wait after a failure of its own."""
+    connection.exec_driver_sql(
+        "UPDATE trivet.outbox SET attempts = attempts + 1, error = %s,"
+        " due_at = clock_timestamp() + make_interval(secs => %s) WHERE id = %s",
+        (error, delay_s, row.id),
+    )
+
+
+def park(connection: Connection, row: Due, error: str) -> None:
+    """Give a row up: it stays for an operator to see and holds back nobody."""
+    connection.exec_driver_sql(
+        "UPDATE trivet.outbox SET attempts = attempts + 1, error = %s, parked_at = clock_timestamp() WHERE id = %s",
+        (error, row.id),
+    )

@@ -38,7 +38,8 @@ HEADERS: Final = (
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LARGE = re.compile(rb"\d{19}")
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
+_NAIVE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?", re.IGNORECASE | re.ASCII)
+_RFC_3339 = re.compile(_NAIVE.pattern + r"(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
 _VERSION = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -153,7 +154,7 @@ def _may_be_deep(text: bytes) -> bool:
 def deadline(headers: Mapping[str, Any]) -> datetime | None:
     """The moment after which a job is not worth starting, if its producer gave one: `deadline` or `expires`.
 
-    Raises `InvalidPayload` when it is no RFC 3339 time with a zone.
+    Raises `InvalidPayload` when it is no RFC 3339 time with a zone; `expires` without one is in UTC.
     """
     given = [_moment_of(headers, name) for name in ("deadline", "expires") if name in headers]
     return min((moment for moment in given if moment is not None), default=None)
@@ -164,7 +165,8 @@ def _moment_of(headers: Mapping[str, Any], name: str) -> datetime | None:
     if given is None:
         return None
     try:
-        return _moment(given)
+        # Celery sends `expires` as it was given, and takes one without a zone for UTC.
+        return _moment(f"{given}Z" if name == "expires" and _NAIVE.fullmatch(given) else given)
     except (TypeError, ValueError):
         wanted = "must be an RFC 3339 time with a zone: 2030-01-31T12:00:00Z"
         raise InvalidPayload(wanted, field=name) from None

@@ -10,9 +10,10 @@ from tests.fixtures.jobs import Bank, Runner, empty, message, settings_for
 from worker.delivery import documents
 from worker.delivery.due import TURN_ROWS
 from worker.delivery.effects import DocumentChange
-from worker.delivery.outbox import Lane
+from worker.delivery.outbox import Lane, count_owed
 from worker.delivery.turn import EFFECT_ATTEMPTS
 from worker.errors import InvalidPayload
+from worker.execution import batch
 from worker.messages import Message
 from worker.operations.embedded import Stack
 from worker.operations.migrating import migrate
@@ -173,6 +174,16 @@ def test_more_than_one_turn_can_carry_is_delivered_all_the_same(bank: Bank) -> N
 
     assert len(bank.events()) == count + 2
     bank.check()
+
+
+def test_what_is_owed_is_counted_no_further_than_asked(bank: Bank, given: Resources) -> None:
+    jobs = [message("accounts.deposit", {"account": account, "amount": 1}) for account in bank.open_many(3, 0)]
+    batch.run("accounts.deposit", jobs, given)
+
+    with given.engine.begin() as connection:
+        counted = [count_owed(connection, most) for most in (2, 3, 9)]
+
+    assert counted == [2, 3, 3]
 
 
 def test_while_mongodb_is_away_jobs_and_results_go_on_and_documents_follow(own_servers: Stack) -> None:

@@ -15,6 +15,7 @@ import pytest
 from kombu.connection import Connection
 
 from tasks.accounts import Deposit, Transfer, deposit, transfer
+from tasks.users import create
 from tests.fixtures.jobs import Bank, message
 from tests.fixtures.nodes import wait_for
 from tests.fixtures.proxy import Proxy, proxied
@@ -173,6 +174,17 @@ def test_a_command_and_its_fields_make_the_same_payload(queue: Queue) -> None:
     transfer.enqueue_many([{"source": str(source), "target": str(target), "amount": 1}])
 
     assert len({element["body"] for element in queue()}) == 1
+
+
+@pytest.mark.parametrize("name", ["Ada", "null and void"])
+def test_what_an_iterator_yields_is_sent(given: Resources, name: str) -> None:
+    posts = ({"title": title} for title in ("one", "two"))
+
+    create.enqueue(name=name, email="ada@example.org", posts=posts)
+
+    (element,) = given.redis.lrange("users", 0, -1)
+    _, payload, _ = orjson.loads(b64decode(orjson.loads(element)["body"]))
+    assert payload["posts"] == [{"title": "one"}, {"title": "two"}]
 
 
 def test_options_become_headers_and_no_part_of_the_payload(queue: Queue) -> None:

@@ -17,6 +17,7 @@ from worker.errors import Outcome, StoreUnavailable, WrongSettings
 from worker.execution.appending import append_again
 from worker.operations.embedded import Stack, Urls
 from worker.stores.redis import open_redis
+from worker.stores.resources import Resources
 
 KEYS = ("events", "trivet:turns")
 
@@ -257,3 +258,20 @@ def test_a_url_that_is_none_is_refused_and_not_told() -> None:
         Subscriber("http://user:secret@host")
 
     assert "secret" not in str(refused.value)
+
+
+def test_without_following_the_end_is_that_of_the_stream_also_after_a_loss(
+    bank: Bank, given: Resources, servers: Urls
+) -> None:
+    account = bank.open()
+    deposits(bank, account, 3)
+    with Subscriber(servers.redis, follow=False) as subscriber:
+        events = iter(subscriber)
+        seen = [next(events).id for _ in bank.events()]
+        given.redis.flushall()
+        append_again(given)
+        deposits(bank, account, 2)
+        rest = [event.id for event in events]
+
+    assert len(rest) == 2
+    assert not {*seen} & {*rest}

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -103,6 +104,28 @@ def test_a_killed_store_delays_the_work_and_changes_nothing(
     settle(own_bank, len(jobs))
 
     assert own_bank.value("SELECT count(*) FROM trivet.jobs WHERE state = 'parked'") == 0
+    assert node.stop() == 0
+
+
+def test_a_node_starts_no_more_while_too_much_is_owed_and_goes_on_by_itself(
+    own_bank: Bank, own_servers: Stack, start_node: StartNode
+) -> None:
+    accounts = own_bank.open_many(10, 1_000)
+    jobs = mixed(accounts, 1_500)
+    node = start_node(own_servers.urls, TRIVET_OWED_MAX="100", TRIVET_BATCH_MAX="50")
+
+    own_servers.mongo.kill()
+    send(own_bank, jobs)
+    wait_for(lambda: "intake.paused" in node.log.read_text(), 30, node.log)
+    time.sleep(1)  # what had started is over
+    paused_at = ended(own_bank)
+    time.sleep(2)
+    still_at = ended(own_bank)
+    own_servers.mongo.start()
+    settle(own_bank, len(jobs))
+
+    assert paused_at == still_at < len(jobs)
+    assert "intake.resumed" in node.log.read_text()
     assert node.stop() == 0
 
 

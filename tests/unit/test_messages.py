@@ -316,6 +316,14 @@ def test_a_deadline_may_end_in_z() -> None:
     assert deadline({"deadline": "2030-01-31T14:00:00+02:00"}) == expected
 
 
+def test_what_celery_says_of_expiry_without_a_zone_is_in_utc() -> None:
+    expected = datetime(2030, 1, 31, 12, tzinfo=UTC)
+
+    assert deadline({"expires": "2030-01-31T12:00:00"}) == expected
+    with pytest.raises(InvalidPayload, match="zone"):
+        deadline({"deadline": "2030-01-31T12:00:00"})
+
+
 def test_without_a_deadline_there_is_none() -> None:
     assert deadline({}) is None
 

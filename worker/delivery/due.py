@@ -11,7 +11,10 @@ from worker.delivery.outbox import LOCK_SPACE, Lane
 from worker.delivery.shards import AT_EASE
 
 TURN_ROWS: Final = 1_000
+"""Rows that a turn carries of each lane, at most."""
+
 TURN_BYTES: Final = 16 * 1024 * 1024
+"""Bytes that it carries of each lane, if it is more than one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Due:
 
 
 class Found(NamedTuple):
-    """The rows that are due, by lane, and the committed turns of all shards; none of them when nothing is due."""
+    """The rows that are due, by lane, and the committed turns of all shards: empty when no row is due."""
 
     rows: Mapping[Lane, Sequence[Due]]
     committed: Sequence[int]
@@ -53,7 +56,7 @@ def read_due(connection: Connection, lanes: Iterable[Lane], shards: Sequence[int
     """What these shards owe, in id order, up to a turn's limits of rows and bytes a lane (but at least one row).
 
     Read by state, never past a cursor: ids commit out of order. In the document lane a row that waits after
-    a failure holds back the later rows of its subject. The turns come with the first row, in the same round trip.
+    a failure holds back the later rows of its subject. The turns come with one of the rows, in the same round trip.
     """
     read = connection.exec_driver_sql(
         """
@@ -84,16 +87,17 @@ def read_due(connection: Connection, lanes: Iterable[Lane], shards: Sequence[int
     return Found(rows, committed)
 
 
-def strike_off(connection: Connection, delivered: Sequence[Due], published_by: int | None = None) -> None:
-    """Forget what has been delivered, and count the turn that has published, under one of the shards it holds."""
-    if not delivered and published_by is None:
+def strike_off(connection: Connection, delivered: Sequence[Due], counted_under: int | None = None) -> None:
+    """Forget what has been delivered, and count a turn that has published, under one of the shards it holds."""
+    if not delivered and counted_under is None:
         return
     connection.exec_driver_sql(
         """
+        -- No shard: nothing was published, so no turn is counted.
         WITH counted AS (UPDATE trivet.shards SET turn = turn + 1 WHERE shard = %(shard)s)
         DELETE FROM trivet.outbox WHERE id = ANY(%(delivered)s)
         """,
-        {"shard": published_by, "delivered": [row.id for row in delivered]},
+        {"shard": counted_under, "delivered": [row.id for row in delivered]},
     )
 
 

@@ -147,6 +147,6 @@ def owe(connection: Connection, rows: Sequence[Owed]) -> list[int]:
 def count_owed(connection: Connection, most: int) -> int:
     """How many rows are owed, over all nodes; it counts no further than `most`."""
     owed = connection.exec_driver_sql(
-        "SELECT count(*) FROM (SELECT FROM trivet.outbox WHERE parked_at IS NULL LIMIT %s) AS some", (most,)
+        "SELECT count(*) FROM (SELECT FROM trivet.outbox WHERE parked_at IS NULL LIMIT %s) AS first", (most,)
     )
     return int(owed.scalar_one())

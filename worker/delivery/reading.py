@@ -85,9 +85,10 @@ class StreamReader:
     def _after(self) -> list[Entry]:
         # The entry itself is read again: as long as it is there, nothing behind it can have been trimmed away.
         found = self._ranged(self.position, PAGE + 1)
-        if not found or found[0].position != self.position:
-            self._begin_again_after_a_loss()
-        return found[1:] if self.position != BEGINNING else []
+        if found and found[0].position == self.position:
+            return found[1:]
+        self._begin_again_after_a_loss()
+        return self._ranged(self.position)
 
     def _begin_again_after_a_loss(self) -> None:
         """Go back to the beginning, where that misses nothing: what Redis lost is appended again. Raises `Gap`.

@@ -38,13 +38,12 @@ class Turn:
 
     `taken` is false when another process of the node had the turn, or nothing was marked. `unfinished`: something
     is marked still, though this process had the turn: whoever comes next goes on. `lost`: Redis lost events, and
-    gets no others before those have been appended again. `more`: there may be more than one turn carries.
+    gets no others before those have been appended again.
     """
 
     taken: bool = False
     unfinished: bool = False
     lost: bool = False
-    more: bool = False
     busy: set[int] = field(default_factory=set)
     away: list[str] = field(default_factory=list)
 
@@ -81,24 +80,24 @@ def take_turn(given: Resources, node: Node, shards: Collection[int]) -> Turn:
         crash_point("after_taking_shards")
         found = read_due(connection, [lane for lane in Lane if not node.resting(lane)], held)
         with _lane(Lane.REDIS, node, turn):
-            _redis_lane(given, connection, found.rows[Lane.REDIS], turn)
+            _redis_lane(given, connection, found.rows[Lane.REDIS])
         crash_point("after_redis_lane")
         with _lane(Lane.DOCUMENTS, node, turn):
             _document_lane(given, connection, found, turn)
         crash_point("after_strike_off")
-        if turn.more or turn.lost:
+        if turn.lost or any(map(_is_full, found.rows.values())):
             node.mark(held)  # any of them may owe more
     crash_point("after_turn")
     return turn
 
 
-def _redis_lane(given: Resources, connection: Connection, due: Sequence[Due], turn: Turn) -> None:
+def _redis_lane(given: Resources, connection: Connection, due: Sequence[Due]) -> None:
     if not due:
         return
     wrong = redis_lane.deliver(given.redis, due, given.settings.queue_prefix)
     done = [row for row in due if row.id not in wrong]
     strike_off(connection, done)
-    _settle(connection, due, {row: documents.Failure(error) for row, error in wrong.items()}, turn)
+    _put_failures_aside(connection, due, {row_id: documents.Failure(error) for row_id, error in wrong.items()})
 
 
 def _document_lane(given: Resources, connection: Connection, found: Found, turn: Turn) -> None:
@@ -110,12 +109,12 @@ def _document_lane(given: Resources, connection: Connection, found: Found, turn:
     done = list(_in_order(due, wrong))
     # Only now: a listener can read the documents.
     events = [(row.id, row.event) for row in done if row.event is not None]
-    publisher = due[0].shard if events else None
-    if publisher is not None and not _publish(given, events, found.committed, publisher):
+    counted_under = due[0].shard if events else None
+    if counted_under is not None and not _publish(given, events, found.committed, counted_under):
         turn.lost = True
         return
-    strike_off(connection, done, publisher)
-    _settle(connection, due, wrong, turn)
+    strike_off(connection, done, counted_under)
+    _put_failures_aside(connection, due, wrong)
 
 
 def _publish(given: Resources, events: Sequence[stream.Numbered], committed: Sequence[int], shard: int) -> bool:
@@ -142,11 +141,14 @@ def _in_order(due: Sequence[Due], wrong: Mapping[int, documents.Failure]) -> Ite
             waiting.add(row.subject)
 
 
-def _settle(connection: Connection, due: Sequence[Due], wrong: Mapping[int, documents.Failure], turn: Turn) -> None:
+def _is_full(due: Sequence[Due]) -> bool:
+    return len(due) == TURN_ROWS or sum(row.size for row in due) >= TURN_BYTES
+
+
+def _put_failures_aside(connection: Connection, due: Sequence[Due], wrong: Mapping[int, documents.Failure]) -> None:
     for row in due:
         if row.id in wrong:
             _put_aside(connection, row, wrong[row.id])
-    turn.more |= len(due) == TURN_ROWS or sum(row.size for row in due) >= TURN_BYTES
 
 
 def _put_aside(connection: Connection, row: Due, failure: documents.Failure) -> None:

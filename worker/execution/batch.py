@@ -28,7 +28,7 @@ from worker.execution.verdict import judge
 from worker.messages import Message
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
-from worker.stores.round_trips import with_commit
+from worker.stores.round_trips import committing
 
 TRIES: Final = 3
 """How often a batch that others were in the way of starts again as a whole before it is halved."""
@@ -135,7 +135,9 @@ def _end_unrun(
 
     try:
         # They name no rows: what they would lock is of no use now, and naming them may be what fails.
-        return _once(replace(job, locks=no_locks, limit=None), [each.again() for each in attempts], given, perform)
+        return _run_once(
+            replace(job, locks=no_locks, limit=None), [each.again() for each in attempts], given, perform
+        )
     except Exception as error:
         raise _unless_away(error) from error
 
@@ -144,14 +146,15 @@ def _isolate(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) 
     *hasty, careful = ways(job)
     for perform in hasty:
         try:
-            return _once(job, [attempt.again() for attempt in attempts], given, perform)
-        except (CannotUndo, DBAPIError, psycopg.Error) as error:
+            return _run_once(job, [attempt.again() for attempt in attempts], given, perform)
+        except (CannotUndo, DBAPIError, psycopg.Error) as error:  # psycopg's own: of what went out together
             if classify(error) is not Trouble.OTHER:
                 raise
-    return _once(job, [attempt.again() for attempt in attempts], given, careful)
+    return _run_once(job, [attempt.again() for attempt in attempts], given, careful)
 
 
-def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform: Perform) -> Done:
+def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform: Perform) -> Done:
+    """The steps of one transaction. Raises what stopped it."""
     with given.engine.begin() as connection, Session(connection, join_transaction_mode="rollback_only") as session:
         now = claim(connection, job.name, attempts)
         crash_point("after_claim")
@@ -166,7 +169,7 @@ def _once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform
         standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.conflicts)]
         record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
         shards = owe_all(connection, job, attempts, now)
-        with with_commit(connection):
+        with committing(connection):
             record(connection, standing, [subject_of(job, attempt) for attempt in standing])
             crash_point("after_record")
     crash_point("after_commit")

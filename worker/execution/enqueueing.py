@@ -174,19 +174,24 @@ def _json(job: Takes, payload: Payload) -> bytes:
     if isinstance(payload, BaseModel) and not isinstance(payload, job.command):
         raise TypeError(f"{job.name} takes {job.command.__name__}, not {type(payload).__name__}")
     try:
-        return _encoded(_plain(payload))
+        return _to_json(_plain(payload))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"cannot be JSON: {error}") from error
 
 
-def _encoded(payload: Any) -> bytes:
-    # orjson takes a third of the time, but not all that JSON can say, and it makes null of a number that is not
-    # finite, which is to be refused.
+def _to_json(payload: Any) -> bytes:
+    """By orjson, in a third of the time, where it says the same as `json`; else by that."""
     try:
-        text = orjson.dumps(payload, default=_plain, option=_AS_JSON)
+        # Without a `default`: an iterator that it had used up would be empty for the other.
+        encoded = orjson.dumps(payload, option=_LEFT_TO_PLAIN)
     except TypeError:
-        text = b"null"
-    return _encode(payload).encode() if b"null" in text else text
+        return _by_json(payload)
+    # It makes null of a number that is not finite, which is to be refused.
+    return _by_json(payload) if b"null" in encoded else encoded
+
+
+def _by_json(payload: Any) -> bytes:
+    return _encode(payload).encode()
 
 
 def _plain(value: Any) -> Any:
@@ -201,12 +206,11 @@ def _plain(value: Any) -> Any:
             return to_jsonable_python(value)
 
 
-_encode = json.JSONEncoder(default=_plain).encode
+_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
-_AS_JSON: Final = (
+_LEFT_TO_PLAIN: Final = (
     orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
-"""What both leave to `_plain`, so that a payload is the same whichever of them wrote it."""
 
 
 def _moment(time: datetime) -> str:

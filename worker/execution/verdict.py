@@ -3,6 +3,7 @@
 import traceback
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy.exc import IntegrityError
 
 from worker.backoff import backoff_s
@@ -24,7 +25,7 @@ def judge(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
     match error:
         case Rejected():
             return Ending.rejected(error)
-        case IntegrityError() if (refused := _refused(error, job)) is not None:
+        case IntegrityError() | psycopg.IntegrityError() if (refused := _refused(error, job)) is not None:
             return Ending.rejected(refused)
         case _ if isinstance(error, Unavailable) or classify(error) in {Trouble.BUSY, Trouble.SLOW}:
             return _try_again(error, attempt, cap_s=60, failed=False)
@@ -32,8 +33,10 @@ def judge(error: Exception, job: Job[Any, Any], attempt: Attempt) -> Ending:
             return _failed(error, job, attempt)
 
 
-def _refused(error: IntegrityError, job: Job[Any, Any]) -> Rejected | None:
-    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+def _refused(error: IntegrityError | psycopg.IntegrityError, job: Job[Any, Any]) -> Rejected | None:
+    # What went out together, or only the commit refuses, is told in psycopg's own words.
+    cause = error.orig if isinstance(error, IntegrityError) else error
+    constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     rejection = job.refuses.get(constraint or "")
     return rejection() if rejection else None
 

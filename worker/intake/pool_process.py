@@ -164,7 +164,8 @@ class PoolProcess:
         try:
             with self._given.engine.begin() as connection:
                 return count_owed(connection, self._given.settings.owed_max + 1)
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
+            _log_unless_away("counting.failed", error)
             return None
 
 

@@ -51,7 +51,7 @@ def open_engine(settings: Settings, *, application_name: str = "trivet") -> Engi
         pool_timeout=settings.pool_timeout_s,
         pool_use_lifo=True,  # the few that are needed stay warm; the others grow idle and are replaced
     )
-    _replace_idle(engine, settings.pool_idle_s)
+    _replace_stale(engine, settings.pool_idle_s)
     return engine
 
 
@@ -92,8 +92,8 @@ def _ms(seconds: float) -> int:
     return math.ceil(seconds * 1_000)
 
 
-def _replace_idle(engine: Engine, idle_s: float) -> None:
-    """Have the pool replace, when it is asked for it, a connection that is dead or was idle for over `idle_s`."""
+def _replace_stale(engine: Engine, idle_max_s: float) -> None:
+    """Have the pool replace, when it is asked for it, a connection that is dead or was idle for too long."""
 
     @event.listens_for(engine, "checkin")
     def rest(_connection: object, entry: ConnectionPoolEntry) -> None:
@@ -102,11 +102,11 @@ def _replace_idle(engine: Engine, idle_s: float) -> None:
     @event.listens_for(engine, "checkout")
     def wake(connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: object) -> None:
         idle_since = entry.info.get("idle_since")
-        lay_s = 0 if idle_since is None else time.monotonic() - idle_since
-        if lay_s > idle_s:
+        idle_s = 0 if idle_since is None else time.monotonic() - idle_since
+        if idle_s > idle_max_s:
             raise DisconnectionError("idle for too long")  # the pool connects anew; `info` starts empty
         # `pool_pre_ping` would ask each time, which a job that runs alone waits for twice.
-        if lay_s > FRESH_S or _has_news(connection):
+        if idle_s > FRESH_S or _has_news(connection):
             _ask(engine, connection)
 
 
@@ -121,7 +121,7 @@ def _has_news(connection: DBAPIConnection) -> bool:
 
 
 def _ask(engine: Engine, connection: DBAPIConnection) -> None:
-    """Raise `InvalidatePoolError` when the server does not answer: its other connections are as old."""
+    """Raise `InvalidatePoolError` when the server does not answer: the pool then drops all that are as old."""
     try:
         engine.dialect.do_ping(connection)
     except Error as error:
@@ -132,7 +132,8 @@ def _timed_cursor(slow_ms: float) -> type[Cursor[TupleRow]]:
     """Make cursors that log their queries: each at level debug, a slow one as a warning, none with its values.
 
     This is on the hot path, and costs two clock readings and a comparison unless there is something to log.
-    (SQLAlchemy's own events around a query cost a seventh of a small one.) Server-side cursors are not timed.
+    (SQLAlchemy's own events around a query cost a seventh of a small one.) Server-side cursors are not timed, nor
+    statements of one round trip.
     """
     report = _reporter(slow_ms)
     clock = time.perf_counter

@@ -96,6 +96,15 @@ def job_id(message: Message) -> UUID:
     return UUID(message.task_id) if _UUID.fullmatch(message.task_id) else derive_id(message.task, message.task_id)
 
 
+def exact_task_id(headers: Mapping[str, Any], printed: str) -> str:
+    """The task id of a message that the ledger keeps: from its headers, where it could not be kept as a text."""
+    try:
+        exact = json.loads(headers["task_id"])
+    except (KeyError, TypeError, ValueError):
+        return printed
+    return exact if isinstance(exact, str) else printed
+
+
 def read_payload(message: Message) -> Payload:
     """Decode a message of Celery's protocol 2 and make its payload canonical.
 

@@ -80,6 +80,9 @@ class Attempt:
     `repeats` marks a message whose job has ended before, or ends earlier in this batch: it reports that ending
     and changes nothing. `waiting` are the task ids under which somebody waits for the result. `locks` are the rows
     that its command declares, by class and id. `failure` is why there is no command, if our own code is to blame.
+    `unsound` marks a message that is refused for itself, whatever it asks for: its headers, its version, or that it
+    was revoked. `refused` marks one that was so, or came too late, beside a job that another message brought: that
+    job stands, and is still to be run.
     """
 
     message: Message
@@ -90,6 +93,8 @@ class Attempt:
     known: Known | None = None
     repeats: bool = False
     conflicts: bool = False
+    unsound: bool = False
+    refused: bool = False
     effects: Effects = field(default_factory=Effects)
     waiting: set[str] = field(default_factory=set)
     locks: Sequence[tuple[type[Any], UUID | str]] = ()
@@ -105,13 +110,21 @@ class Attempt:
         return self.ending is None and self.command is not None
 
     @property
+    def apart(self) -> bool:
+        """Whether its ending is its own alone: the job under its id has, or will have, another one."""
+        return self.conflicts or self.refused
+
+    @property
     def distinction(self) -> str:
         """What keeps its event apart from others of the same type about the same job.
 
-        A conflict is an event of the message: the job has one of its own. A replayed job has had one before.
+        A conflict or a refusal is an event of the message: the job has one of its own. A replayed job has had one
+        before.
         """
         if self.conflicts:
             return self.digest.hex()
+        if self.refused:
+            return f"{self.ended.data['code']} {self.message.task_id}"
         return after_replays(self.known.replays if self.known is not None else 0)
 
     @property
@@ -124,4 +137,6 @@ class Attempt:
     def again(self) -> "Attempt":
         """The same attempt as it was when it had just been read: a batch that starts again starts from here."""
         kept = None if self.command is not None else self.ending
-        return Attempt(self.message, self.job_id, self.digest, self.command, kept, failure=self.failure)
+        read = Attempt(self.message, self.job_id, self.digest, self.command, kept, failure=self.failure)
+        read.unsound = self.unsound
+        return read

@@ -70,7 +70,7 @@ def park(message: Message, code: str, why: str, given: Resources) -> Done:
     """
     job = JOBS.get(message.task) or Job(message.task, _nobody_knows_how, Command)
     (attempt,) = read(job, [message])
-    attempt.ending = Ending.parked(code, why)
+    attempt.ending, attempt.unsound = Ending.parked(code, why), False
     return _end_unrun(job, [attempt], lambda _: Ending.parked(code, why), given)
 
 
@@ -166,7 +166,7 @@ def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, per
         perform(job, session, runnable, now, rows, given)
         crash_point("after_perform")
         _follow_earlier(attempts)
-        standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.conflicts)]
+        standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.apart)]
         record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
         shards = owe_all(connection, job, attempts, now)
         with committing(connection):
@@ -187,7 +187,7 @@ def _judge_failures(job: Job[Any, Any], attempts: Sequence[Attempt]) -> None:
 
 def _follow_earlier(attempts: Sequence[Attempt]) -> None:
     """Give repeats within the batch the ending of the job that they repeat."""
-    endings = {attempt.job_id: attempt.ending for attempt in attempts if not (attempt.repeats or attempt.conflicts)}
+    endings = {attempt.job_id: attempt.ending for attempt in attempts if not (attempt.repeats or attempt.apart)}
     for attempt in attempts:
         if attempt.repeats and attempt.ending is None:
             attempt.ending = endings[attempt.job_id]

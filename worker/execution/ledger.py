@@ -6,7 +6,7 @@ a job takes effect once however often and wherever it is delivered.
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -28,10 +28,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from worker.errors import Expired, IdempotencyConflict, Outcome
+from worker.errors import Outcome
 from worker.execution.attempt import Attempt, Ending, Known
+from worker.execution.deciding import decide, limit_of
 from worker.execution.order import in_order
-from worker.messages import HEADERS, Message, deadline, digest_of, encodable, printable, traceparent
+from worker.messages import HEADERS, Message, digest_of, encodable, printable, traceparent
 from worker.stores.schema import metadata
 
 jobs = Table(
@@ -88,16 +89,28 @@ def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> dat
     """Claim the jobs of a batch, in id order; returns the transaction's time.
 
     Afterwards each attempt is either to be run, or repeats a job that has ended or comes earlier in the batch,
-    or conflicts with one, or has been rejected as expired.
+    or conflicts with one, or is refused for itself beside one, or has been rejected as expired.
     """
+    attempts = _soundest_first(attempts)
     first = {attempt.job_id: attempt for attempt in reversed(attempts)}
     ordered = in_order(first)
     now, claimed = _insert(connection, task, [first[job_id] for job_id in ordered])
     known = _take(connection, [job_id for job_id in ordered if job_id not in claimed])
     standing: dict[UUID, Attempt] = {}
     for attempt in attempts:
-        _decide(attempt, task, known.get(attempt.job_id), standing, now)
+        decide(attempt, task, known.get(attempt.job_id), standing, now)
     return now
+
+
+def _soundest_first(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Of several messages of one job, the one that stands for it is sound, and has the most time.
+
+    The others would end a job that was asked for in due form.
+    """
+    if len({attempt.job_id for attempt in attempts}) == len(attempts):
+        return attempts
+    forever = datetime.max.replace(tzinfo=UTC)
+    return sorted(attempts, key=lambda each: (each.unsound, forever - (limit_of(each) or forever)))
 
 
 def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequence[str]) -> None:
@@ -170,7 +183,7 @@ def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> t
             "id": [attempt.job_id for attempt in attempts],
             "task_id": [printable(attempt.message.task_id) for attempt in attempts],
             "digest": [attempt.digest for attempt in attempts],
-            "deadline": [_deadline(attempt) for attempt in attempts],
+            "deadline": [limit_of(attempt) for attempt in attempts],
         },
     )
     now, ids = inserted.one()
@@ -182,7 +195,8 @@ def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
         return {}
     rows = connection.exec_driver_sql(
         "SELECT id, task, task_id, digest, state, data, attempts, failures, replays, deadline,"
-        " coalesce(headers, '{}') AS headers, CASE WHEN digest IS NULL THEN body END AS unread"
+        " CASE jsonb_typeof(headers) WHEN 'object' THEN headers ELSE '{}' END AS headers,"
+        " CASE WHEN digest IS NULL THEN body END AS unread"
         " FROM trivet.jobs"
         " WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
         (list(ids),),
@@ -196,55 +210,6 @@ def _known(row: Any) -> Known:
         # Enqueued by SQL, and nobody has read its payload yet.
         told["digest"] = digest_of(Message(row.task, row.task_id, body, headers=row.headers))
     return Known(**told)
-
-
-def _decide(attempt: Attempt, task: str, known: Known | None, standing: dict[UUID, Attempt], now: datetime) -> None:
-    earlier = standing.get(attempt.job_id)
-    attempt.known = known
-    own = {attempt.message.task_id} if attempt.message.wants_result else set[str]()
-    if not _same(attempt, task, known, earlier):
-        attempt.conflicts = True
-        attempt.waiting = own - {_holder(known, earlier)}  # a refused message must not hide the job's own result
-        attempt.ending = Ending.rejected(IdempotencyConflict(f"job {attempt.job_id} has another payload or task"))
-    elif known is not None and known.state.ended:
-        attempt.repeats, attempt.waiting = True, own
-        attempt.ending = Ending(known.state, known.data)
-    elif earlier is not None:
-        attempt.repeats, attempt.ending = True, None
-        earlier.waiting |= own
-    else:
-        standing[attempt.job_id] = attempt
-        attempt.waiting = own.union(known.headers.get("waiting", ()) if known else ())
-        _judge_time(attempt, now)
-
-
-def _holder(known: Known | None, earlier: Attempt | None) -> str | None:
-    """The task id under which the job itself is known."""
-    if known is not None:
-        return known.task_id
-    return earlier.message.task_id if earlier is not None else None
-
-
-def _same(attempt: Attempt, task: str, known: Known | None, earlier: Attempt | None) -> bool:
-    if known is not None:
-        return (known.task, known.digest) == (task, attempt.digest)
-    return earlier is None or earlier.digest == attempt.digest
-
-
-def _judge_time(attempt: Attempt, now: datetime) -> None:
-    if attempt.ending is not None:
-        return
-    if attempt.known is not None and (attempt.known.attempts or attempt.known.replays):
-        if now > attempt.known.deadline:
-            attempt.ending = Ending.parked("deadline", f"not done by its deadline, {attempt.known.deadline}")
-    elif (limit := _deadline(attempt)) is not None and now > limit:
-        attempt.ending = Ending.rejected(Expired(f"arrived after its deadline, {limit}"))
-
-
-def _deadline(attempt: Attempt) -> datetime | None:
-    # A deadline that cannot be read has been rejected when the message was read.
-    read = attempt.command is not None or attempt.failure is not None
-    return deadline(attempt.message.headers) if read else None
 
 
 def _kept(ending: Ending) -> bool:

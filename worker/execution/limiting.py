@@ -64,8 +64,8 @@ def _refusal(declared: RateLimit, allowance: Allowance) -> RateLimited:
 
 
 def _counted_in_vain(attempt: Attempt) -> bool:
-    """Not so a repeat or a conflict: under its id another message's effect is counted."""
-    if attempt.command is None or attempt.repeats or attempt.conflicts:
+    """Not so a repeat, or what is refused beside a job: under its id another message's effect is counted."""
+    if attempt.command is None or attempt.repeats or attempt.apart:
         return False
     ending = attempt.ended
     return ending.outcome in {Outcome.REJECTED, Outcome.PARKED} and ending.data.get("code") != RateLimited.code

@@ -1,7 +1,7 @@
 """From messages to commands: what cannot be read or is not valid gets its ending here, before any transaction."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -11,6 +11,8 @@ from worker.execution.command import Command
 from worker.execution.upcasting import UpcastFailed, Versioned, brought_up, version_of
 from worker.execution.validating import validated
 from worker.messages import Message, check_headers, digest_of, job_id, read_payload
+
+T = TypeVar("T")
 
 
 class Takes(Versioned, Protocol):
@@ -53,13 +55,26 @@ def read(job: Takes, messages: Sequence[Message]) -> list[Attempt]:
 def _payload(job: Takes, attempt: Attempt) -> bytes:
     """The payload as the job takes it; the digest is that of the payload as it came."""
     message = attempt.message
-    version = version_of(job, message.headers)
+    version = _sound(attempt, lambda: version_of(job, message.headers))
     payload = read_payload(message)
     attempt.digest = payload.digest
+    _sound(attempt, lambda: _check(message))
+    return brought_up(job, version, payload.canonical)
+
+
+def _sound(attempt: Attempt, check: Callable[[], T]) -> T:
+    """What the check returns; what it refuses, it refuses for the message itself, not for its payload."""
+    try:
+        return check()
+    except (Rejected, Unreadable):
+        attempt.unsound = True
+        raise
+
+
+def _check(message: Message) -> None:
     check_headers(message.headers)
     if message.revoked:
         raise Revoked("revoked before it started")
-    return brought_up(job, version, payload.canonical)
 
 
 def _set_aside(problem: Rejected | Unreadable) -> Ending:

@@ -1,7 +1,5 @@
 """Jobs in the ledger go to their queue when they are due: accepted through PostgreSQL, to be retried, replayed."""
 
-import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -10,7 +8,7 @@ from worker.crash_points import crash_point
 from worker.delivery.shards import turn_transaction
 from worker.envelopes import envelope, queue_of
 from worker.execution.sends import lock_sends, make_lost_due, note_loss, note_sent, push
-from worker.messages import Message
+from worker.messages import Message, exact_task_id
 from worker.stores.resources import Resources
 
 SEND_MAX: Final = 500
@@ -62,16 +60,7 @@ def message_of(row: Any) -> Message:
     judge: one row that could not be sent would hold up all others.
     """
     headers = row.headers if isinstance(row.headers, dict) else {}
-    return Message(row.task, _task_id(headers, row.task_id), row.body, headers=headers)
-
-
-def _task_id(headers: Mapping[str, Any], printed: str) -> str:
-    """Its own task id, where that could not be kept as a text."""
-    try:
-        exact = json.loads(headers["task_id"])
-    except (KeyError, TypeError, ValueError):
-        return printed
-    return exact if isinstance(exact, str) else printed
+    return Message(row.task, exact_task_id(headers, row.task_id), row.body, headers=headers)
 
 
 def _due(connection: Connection) -> list[Any]:

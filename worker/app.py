@@ -30,6 +30,7 @@ class App(Celery):  # type: ignore[misc]  # Celery has no types
     settings: Settings
     node: Node
     intake: IntakeNode | None = None
+    controller: Any = None
 
     def serve(self, consumer: Any) -> None:
         """Let the intake node use this consumer's pool and clock; told anew for each connection and task."""
@@ -42,6 +43,11 @@ class App(Celery):  # type: ignore[misc]  # Celery has no types
         """Hand back all messages and stop being a node, if this process is one."""
         if self.intake is not None:
             self.intake.leave()
+
+    @property
+    def exit_code(self) -> int:
+        """How the worker of this process ended: 0, unless an error or a second signal ended it."""
+        return getattr(self.controller, "exitcode", None) or 0
 
     _served = (0, 0)
 
@@ -84,7 +90,8 @@ def _leave_logs_alone(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _become_node(**_: Any) -> None:
+def _become_node(sender: Any, **_: Any) -> None:
+    app.controller = sender
     # Before the pool forks: its processes inherit what a node shares, and how often garbage is collected.
     keep_quiet()
     app.node = Node()

@@ -7,7 +7,7 @@ with the same canonical JSON are the same payload.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -29,6 +29,9 @@ DEPTH_MAX: Final = 100
 
 KEY_MAX: Final = 512
 """Characters of an idempotency key or a task id."""
+
+HEADER_DEPTH_MAX: Final = 32
+"""How deep objects and lists in a header may be nested: nothing that a producer has a use for comes near."""
 
 HEADERS: Final = (
     *("idempotency_key", "want_result", "deadline", "payload_version", "traceparent"),
@@ -231,6 +234,18 @@ def check_headers(headers: Mapping[str, Any]) -> None:
     key = headers.get("idempotency_key")
     if key is not None and not _is_key(key):
         raise InvalidPayload(f"must be text of 1 to {KEY_MAX} characters without NUL", field="idempotency_key")
+
+
+def is_deeper(value: Any, than: int) -> bool:
+    """Whether decoded JSON has objects and lists nested deeper; it may be nested as deep as it likes."""
+    level = [value]
+    for _ in range(than):
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _within(outer)]
+    return any(isinstance(inner, dict | list) for inner in level)
+
+
+def _within(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
 
 
 def _is_key(key: object) -> bool:

@@ -1,6 +1,7 @@
 """Messages of groups, chords and chains, or with callbacks: Celery runs them, as safely as ordinary ones."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -339,3 +340,23 @@ def own_bank(own_servers: Stack) -> Iterator[Bank]:
         bank = Bank(Runner(given))
         yield bank
         bank.run.node.close()
+
+
+def test_a_soft_time_limit_that_passes_while_postgresql_is_away_loses_no_job(
+    own_bank: Bank, own_servers: Stack, start_node: StartNode
+) -> None:
+    account = own_bank.open(0)
+    node = start_node(own_servers.urls, concurrency=1)
+    with plain_app(own_servers.urls) as app:
+        limited = [deposit(app, account, soft_time_limit=limit_s) for limit_s in (0.3, 0.4, 1)]
+        follower = deposit(app, account, 10)
+
+        own_servers.postgres.kill()
+        for one in limited:
+            one.apply_async(link=follower)
+        time.sleep(3)  # longer than each of the limits
+        own_servers.postgres.start()
+        wait_for(lambda: len(rows(own_bank, *limited)) == len(limited), 30, node.log)
+
+        assert outcomes(own_bank, *limited) == [("succeeded", None)] * 3
+    assert node.stop() == 0

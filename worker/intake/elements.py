@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from worker.errors import Unreadable
-from worker.messages import HEADERS, Message, printable
+from worker.messages import HEADER_DEPTH_MAX, HEADERS, Message, is_deeper, printable
 
 SPECIAL: Final = ("group", "chord")
 """Headers that ask for what only Celery's own strategy does; the job then runs as a batch of one."""
@@ -109,7 +109,20 @@ def _body(payload: Mapping[str, Any]) -> bytes:
 
 
 def _own(headers: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: headers[name] for name in HEADERS if headers.get(name) is not None}
+    own = {name: headers[name] for name in HEADERS if headers.get(name) is not None}
+    if own:
+        refuse_deep(own)
+    return own
+
+
+def refuse_deep(headers: Mapping[str, Any]) -> None:
+    """Raise `Unreadable` for a header that is nested so deep that it can be sent to no pool process."""
+    for name, value in headers.items():
+        if is_deeper(value, HEADER_DEPTH_MAX):
+            raise Unreadable(
+                f"the header {printable(name)[:TASK_MAX]} is nested more than {HEADER_DEPTH_MAX} deep: send text or"
+                " a number"
+            )
 
 
 def _has_callbacks(body: bytes) -> bool:

@@ -156,15 +156,37 @@ class Gathering:
                 arrival.message = replace(arrival.message, revoked=True)
 
     def _submit(self, batch: list[Arrival]) -> None:
-        result = self._pool.apply_async(
-            *_work(batch),
-            callback=lambda report: self._ran(batch, report),
-            error_callback=lambda failure: self._died(batch, failure),
-            timeout=self._settings.batch_limit_s,
-        )
+        try:
+            result = self._pool.apply_async(
+                *_work(batch),
+                callback=lambda report: self._ran(batch, report),
+                error_callback=lambda failure: self._died(batch, failure),
+                timeout=self._settings.batch_limit_s,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever a message does to the pool, the node goes on
+            self._not_sent(batch, error)
+            return
         self._in_pool.append((result, batch))
         crash_point("after_submit")
         self._events.started(batch)
+
+    def _not_sent(self, batch: list[Arrival], error: Exception) -> None:
+        """Send each message of a batch that cannot be sent alone; one that cannot be even then is parked.
+
+        It is parked without its headers, which are what cannot be pickled. An error of the system is no message's.
+        """
+        _log.error("batch.not_sent", task=batch[0].message.task, jobs=len(batch), error=repr(error))
+        self._holder.waiting_again([arrival.tag for arrival in batch], batch[0].deaths)
+        if isinstance(error, OSError | MemoryError) or not (len(batch) > 1 or batch[0].message.headers):
+            self._again_later(batch)
+            return
+        for arrival in batch:
+            if len(batch) > 1:
+                arrival.deaths = arrival.deaths or 0
+            else:
+                arrival.message = replace(arrival.message, headers={})
+                arrival.give_up = arrival.give_up or ("unreadable", f"no process can be sent it: {error!r}")
+            self.add(arrival)
 
     def recollect(self) -> None:
         """Take back what the pool has dropped without a word, and give what waits for its time a timer again.

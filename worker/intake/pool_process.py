@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.crash_points import crash_point
@@ -85,6 +86,13 @@ class PoolProcess:
 
     def run_alone(self, task: str, message: Message) -> Ending | None:
         """Run one job and deliver what it owes; None, a little later, when PostgreSQL is away."""
+        try:
+            return self._run_alone(task, message)
+        except SoftTimeLimitExceeded:
+            # It passed in our own code; in the job's it is a failure like another. It comes but once.
+            return self._run_alone(task, message)
+
+    def _run_alone(self, task: str, message: Message) -> Ending | None:
         done = self._settle(lambda: batch.run(task, [message], self._given))
         if isinstance(done, Report):
             time.sleep(AWAY_AGAIN_S)  # its message comes again at once
@@ -111,6 +119,8 @@ class PoolProcess:
         except StoreUnavailable as error:
             _log.warning("store.away", error=str(error))
             return Report(away=True)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:  # noqa: BLE001 - logged in full
             # Not a death of this process: nothing is counted, and the batch runs again.
             _log.exception("batch.failed")

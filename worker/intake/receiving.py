@@ -53,5 +53,7 @@ def _pass_on(
         to_celery(element, leased)
     except (RedisError, OSError):
         specials.give_back(leased.tag)
+    except Unreadable as error:
+        specials.refuse(leased.tag, ("unreadable", str(error)))
     except Exception as error:  # noqa: BLE001 - whatever a message does to Celery, the node goes on
         specials.refuse(leased.tag, ("unreadable", f"Celery cannot read it: {error!r}"))

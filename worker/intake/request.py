@@ -4,12 +4,13 @@ from typing import Any
 from weakref import ReferenceType
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, TimeLimitExceeded, WorkerLostError
 from celery.worker import request, state
 
 from worker.execution.job import JOBS
 from worker.intake.specials import Specials
 from worker.intake.task_events import HIDDEN
+from worker.intake.unsuccessful import JobParked, JobRejected
 
 MESSAGE = "trivet_message"
 """The header under which a job's task finds its message as it came, undecoded."""
@@ -61,10 +62,19 @@ class Request(request.Request):  # type: ignore[misc]  # Celery has no types
         if soft:
             super().on_timeout(soft, timeout)
 
+    def on_success(self, failed__retval__runtime: tuple[Any, Any, Any], **options: Any) -> None:
+        """The pool process has answered: that it succeeded, or what it raised."""
+        failed, shown, _ = failed__retval__runtime
+        if not failed and shown is not None:  # None: Celery never came as far as our run
+            self._specials.ended(self._tag)
+        super().on_success(failed__retval__runtime, **options)
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         """Celery's word on it; before that, a death of its process is counted."""
         if isinstance(_cause(exc_info), WorkerLostError | TimeLimitExceeded | SystemExit) and self._counts:
             self._specials.died(self._tag)
+        if isinstance(_cause(exc_info), JobRejected | JobParked | Ignore):
+            self._specials.ended(self._tag)
         super().on_failure(exc_info, send_failed_event, return_ok)
         if self._cancelled:
             self.reject(requeue=True)

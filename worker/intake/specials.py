@@ -37,11 +37,12 @@ class Holder(Protocol):
 
 @dataclass(slots=True)
 class Special:
-    """A message that Celery has; `job` finds its pool's job."""
+    """A message that Celery has; `job` finds its pool's job. `ended`: its job came to an end that is recorded."""
 
     arrival: Arrival
     job: Callable[[], Any] = lambda: None
     running: bool = False
+    ended: bool = False
 
     @property
     def in_pool(self) -> bool:
@@ -88,18 +89,31 @@ class Specials:
             _log.error("special.died", task=special.arrival.message.task, deaths=deaths)
             self._holder.give_back([tag], deaths)
 
+    def ended(self, tag: int) -> None:
+        """Its job came to an end in our own run of it, which is in the ledger."""
+        if tag in self._in_hand:
+            self._in_hand[tag].ended = True
+
     def give_back(self, tag: int) -> None:
         """It goes back into its queue, and nothing is counted."""
         if self._in_hand.pop(tag, None) is not None:
             self._holder.give_back([tag])
 
     def settle(self, tag: int) -> None:
-        """Celery has acknowledged it. A job that no pool process had is one that Celery could not read."""
+        """Celery has acknowledged it, which is trusted of a job only when our own run of it has come to an end.
+
+        One that no pool process had, Celery could not read. One that something else ended there comes again, and
+        that is counted like a death, so that it is parked in the end.
+        """
         special = self._in_hand.pop(tag, None)
         if special is None:
             return
-        if special.running or special.arrival.message.task not in JOBS:
+        if special.ended or special.arrival.message.task not in JOBS:
             self._holder.done([tag])
+        elif special.running:
+            deaths = (special.arrival.deaths or 0) + 1
+            _log.error("special.not_ended", task=special.arrival.message.task, times=deaths)
+            self._holder.give_back([tag], deaths)
         else:
             self._holder.gather(replace(special.arrival, give_up=DISCARDED))
 

@@ -53,9 +53,11 @@ def register_jobs(app: Celery) -> None:
 
 
 def _message(task: str, request: Any, args: tuple[Any, ...], payload: dict[str, Any]) -> Message:
-    message: Message | None = (request.headers or {}).get(MESSAGE)
+    # Not by the request's methods and properties: a header of the producer's may stand in their place.
+    given = vars(request)
+    message: Message | None = given.get(MESSAGE)
     if message is not None:
-        return replace(message, revoked=True) if request.get(REVOKED) else message
+        return replace(message, revoked=True) if given.get(REVOKED) else message
     body = json.dumps([args, payload, {}]).encode() if args else body_of(json.dumps(payload).encode())
     return Message(task, request.id, body)
 

@@ -6,15 +6,16 @@ a worker sets before it connects, are jobs taken, through that node; `inspect`, 
 
 from contextlib import suppress
 from socket import socketpair
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from kombu.transport import redis, virtual
 
+from worker.errors import Unreadable
 from worker.execution.job import JOBS
-from worker.intake.elements import Element
+from worker.intake.elements import Element, refuse_deep
 from worker.intake.leases import Leased
 from worker.intake.node import IntakeNode
-from worker.intake.request import MESSAGE
+from worker.intake.request import MESSAGE, REVOKED
 from worker.intake.task_events import HIDDEN, NO_ARGS
 
 RESERVING = "BRPOP"
@@ -22,6 +23,9 @@ RESERVING = "BRPOP"
 
 NUDGE = "nudge"
 """What makes the event loop turn once more."""
+
+LIMIT_MAX_S: Final = 366 * 24 * 3600
+"""The longest time limit that a special message may have."""
 
 
 class QoS(virtual.QoS):
@@ -70,13 +74,15 @@ class Channel(redis.Channel):
     def deliver(self, element: Element, leased: Leased) -> None:
         """Hand a message to Celery's own strategy, under the tag of its lease."""
         headers = element.payload["headers"]
+        refuse_deep(element.payload)
+        for name in (MESSAGE, REVOKED):
+            headers.pop(name, None)  # ours alone: a producer's are no word of ours
         headers["ignore_result"] = True
         headers["argsrepr"], headers["kwargsrepr"] = NO_ARGS, HIDDEN  # Celery puts them into logs and events
         if element.message.task in JOBS:
             headers[MESSAGE] = element.message
             headers["expires"] = None  # the ledger judges, by PostgreSQL's clock; Celery would drop it
-        if not _are_seconds(headers.get("timelimit")):
-            headers["timelimit"] = [None, None]  # anything else would end the pool's clock, and the node with it
+        headers["timelimit"] = _time_limits(headers.get("timelimit"))
         element.payload["properties"]["delivery_tag"] = leased.tag
         self.connection._deliver(element.payload, leased.queue)  # noqa: SLF001 - as kombu's channel does
 
@@ -105,10 +111,18 @@ class Channel(redis.Channel):
             self.intake.consume(self.active_queues, self.qos.prefetch_count, self.deliver, prefix)
 
 
-def _are_seconds(limits: Any) -> bool:
-    """Whether these are Celery's two time limits: numbers, or none."""
-    pair = isinstance(limits, list) and len(limits) == 2
-    return pair and all(limit is None or isinstance(limit, int | float) for limit in limits)
+def _time_limits(given: Any) -> list[float | None]:
+    """Celery's two time limits in seconds, or none. Raises `Unreadable`: others would end the pool's clock."""
+    if given is None:
+        return [None, None]
+    if isinstance(given, list) and len(given) == 2 and all(map(_is_limit, given)):
+        return given
+    raise Unreadable(f"its time limits are not two numbers of seconds from 0 to {LIMIT_MAX_S}, or null")
+
+
+def _is_limit(given: Any) -> bool:
+    # Compared before anything is made a float: an integer may be too large for one. Nothing holds of NaN.
+    return given is None or (isinstance(given, int | float) and 0 <= given <= LIMIT_MAX_S)
 
 
 class Poller(redis.MultiChannelPoller):

@@ -50,3 +50,4 @@ def worker(
         app.worker_main(arguments)
     finally:
         app.leave()  # also after a cold shutdown, of which Celery does not tell
+    raise typer.Exit(app.exit_code)

@@ -1,5 +1,6 @@
 """Celery's request of a special message, which never drops a job and tells the node what becomes of it."""
 
+from collections.abc import Callable
 from typing import Any
 from weakref import ReferenceType
 
@@ -27,6 +28,11 @@ class Request(request.Request):  # type: ignore[misc]  # Celery has no types
     """
 
     _cancelled = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Celery derives a class for each task, with an `on_success` that calls no other."""
+        super().__init_subclass__(**options)
+        cls.on_success = _telling(cls.on_success)
 
     @property
     def _apply_result(self) -> "ReferenceType[Any] | None":
@@ -61,13 +67,6 @@ class Request(request.Request):  # type: ignore[misc]  # Celery has no types
         """Its time limit has passed; the hard one has killed its process, and `on_failure` has heard of it."""
         if soft:
             super().on_timeout(soft, timeout)
-
-    def on_success(self, failed__retval__runtime: tuple[Any, Any, Any], **options: Any) -> None:
-        """The pool process has answered: that it succeeded, or what it raised."""
-        failed, shown, _ = failed__retval__runtime
-        if not failed and shown is not None:  # None: Celery never came as far as our run
-            self._specials.ended(self._tag)
-        super().on_success(failed__retval__runtime, **options)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         """Celery's word on it; before that, a death of its process is counted."""
@@ -109,3 +108,15 @@ def _cause(exc_info: Any) -> BaseException:
     if isinstance(error, ExceptionWithTraceback):
         error = error.exc
     return error
+
+
+def _telling(on_success: Callable[..., None]) -> Callable[..., None]:
+    """Let the node know first that the pool process has answered: the acknowledgement follows."""
+
+    def on_answer(self: Request, failed__retval__runtime: tuple[Any, Any, Any], **options: Any) -> None:
+        failed, shown, _ = failed__retval__runtime
+        if not failed and shown is not None:  # None: Celery never came as far as our run
+            self._specials.ended(self._tag)
+        on_success(self, failed__retval__runtime, **options)
+
+    return on_answer

@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.usefixtures("producing")
 
 GOOD: dict[str, Any] = {"source": str(UUID(int=1)), "target": str(UUID(int=2)), "amount": 1}
 NAIVE = datetime(2030, 1, 31, 12)  # noqa: DTZ001 - that is what is wrong with it
+
+FAR = datetime.max.replace(tzinfo=timezone(-timedelta(hours=5)))
 
 ANSWER = len(b"*2\r\n:1\r\n:1700000000000\r\n")
 """Bytes with which Redis answers a step."""
@@ -119,6 +121,14 @@ def test_a_wrong_payload_is_refused_in_the_producer_as_a_worker_refuses_it_and_n
         ({"idempotency_key": "k" * 513}, "idempotency_key"),
         ({"deadline": NAIVE}, "deadline"),
         ({"eta": NAIVE}, "eta"),
+        ({"idempotency_key": 0}, "idempotency_key"),
+        ({"idempotency_key": [1]}, "idempotency_key"),
+        ({"deadline": "2030-01-31T12:00:00Z"}, "deadline"),
+        ({"eta": "2030-01-31T12:00:00Z"}, "eta"),
+        ({"deadline": FAR}, "deadline"),
+        ({"eta": FAR}, "eta"),
+        ({"want_result": 1}, "want_result"),
+        ({"traceparent": 0}, "traceparent"),
     ],
     ids=str,
 )

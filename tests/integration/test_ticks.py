@@ -85,7 +85,7 @@ def test_a_tick_is_a_job_that_waits_to_be_sent_under_an_id_made_of_entry_and_tim
     (job,) = bank.rows("SELECT * FROM trivet.jobs")
     assert {job.id} == ids([HOUR.until(datetime.now(UTC))])
     assert (job.task, job.state, job.due_at is not None) == (TASK, "accepted", True)
-    assert b'{"length": 7}' in bytes(job.body)
+    assert b'{"length":7}' in bytes(job.body)
     assert (row(bank).last_tick, row(bank).last_job) == (row(bank).settled_to, job.id)
     assert given.redis.dbsize() == 0
 

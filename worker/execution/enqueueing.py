@@ -53,7 +53,7 @@ class Options:
     def given(self) -> dict[str, Any]:
         """Those that were set, by name."""
         every = {name: getattr(self, name) for name in self.__slots__}
-        return {name: value for name, value in every.items() if value not in {None, False}}
+        return {name: value for name, value in every.items() if value is not None and value is not False}
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -67,6 +67,10 @@ class Options:
 
 
 NONE: Final = Options()
+
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 9000
+"""Between these a time can be kept and read by everybody: PostgreSQL's calendar is longer than Python's."""
 
 Payload = Command | Mapping[str, Any]
 Asked = Payload | tuple[Payload, Options] | Enqueued[Any]
@@ -159,10 +163,29 @@ def _compose(job: Answers[R], asked: Asked) -> Enqueued[R]:
             raise TypeError(f"this is a job of {asked.message.task}, not of {job.name}")
         return asked
     payload, options = asked if isinstance(asked, tuple) else (asked, NONE)
-    if options.eta is not None and options.eta.tzinfo is None:
-        raise InvalidPayload("must be a time with a zone", field="eta")
+    if options is not NONE:
+        _check_options(options)
     message = compose_message(job, _json(job, payload), options)
     return Enqueued(message, options.eta, answer=job.answer)
+
+
+def _check_options(options: Options) -> None:
+    """Raise `InvalidPayload` for an option of another kind than it says; the key is looked at as a worker will."""
+    for name in ("deadline", "eta"):
+        _check_time(name, getattr(options, name))
+    if not isinstance(options.want_result, bool):
+        raise InvalidPayload("must be true or false", field="want_result")
+    if not isinstance(options.traceparent, str | None):
+        raise InvalidPayload("must be text", field="traceparent")
+
+
+def _check_time(name: str, given: object) -> None:
+    if given is None:
+        return
+    if not isinstance(given, datetime) or given.tzinfo is None:
+        raise InvalidPayload("must be a time with a zone", field=name)
+    if not FIRST_YEAR <= given.year < LAST_YEAR:
+        raise InvalidPayload(f"must be a time from {FIRST_YEAR} to {LAST_YEAR}", field=name)
 
 
 def _send(outgoing: Sequence[Enqueued[R]]) -> list[Enqueued[R]]:

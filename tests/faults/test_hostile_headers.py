@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -83,3 +84,16 @@ def test_an_odd_header_of_a_special_message_loses_no_job(
 
     assert (ended(bank, task_id), bank.balance(account)) in {("succeeded", 1), ("parked", 0)}
     assert node.stop() == 0
+
+
+def test_a_worker_that_an_error_ends_says_so_by_its_exit_code(
+    bank: Bank, start_node: StartNode, servers: Urls, tmp_path: Path
+) -> None:
+    once = tmp_path / "crashed"
+    armed = {"TRIVET_CRASH_POINT": "after_running:raise", "TRIVET_CRASH_ONCE": str(once)}
+    node = start_node(servers, concurrency=1, **armed)
+
+    send(bank, [deposit(bank.open(0))])
+
+    assert node.process.wait(45) != 0
+    assert once.exists()

@@ -1,7 +1,8 @@
 """What the main process does with a batch that comes back from the pool without an ending."""
 
+import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +13,8 @@ from tests.fixtures.jobs import message
 from worker.errors import Outcome
 from worker.intake.arrivals import Arrival
 from worker.intake.gathering import Gathering
-from worker.intake.pool_process import Report, run_batch
+from worker.intake.pool_process import Report, park_job, run_batch
+from worker.messages import Message
 from worker.settings import Settings
 
 URLS = {"postgres_url": "postgresql://x", "mongo_url": "mongodb://x", "redis_url": "redis://x"}
@@ -31,9 +33,19 @@ class Pool:
 
     num_processes: int = 2
     given: list[tuple[Sequence[Any], dict[str, Any]]] = field(default_factory=list)
+    parked: list[Message] = field(default_factory=list)
+    pickles: bool = False
+    refuses: Exception | None = None
 
     def apply_async(self, target: Callable[..., Report], args: Sequence[Any] = (), **options: Any) -> object:
-        assert target is run_batch
+        if self.refuses:
+            raise self.refuses
+        if self.pickles:
+            pickle.dumps(args)
+        if target is park_job:
+            self.parked.append(args[0])
+        else:
+            assert target is run_batch
         self.given.append((args[1], options))
         return Running()
 
@@ -184,6 +196,43 @@ def test_a_death_makes_all_that_ran_suspects_who_run_alone(death: Exception) -> 
 
     assert scene.batches() == [5, 1, 1]
     assert {arrival.deaths for arrival in [*scene.gathering.active(), *scene.gathering.reserved()]} == {0}
+
+
+def test_what_the_pool_cannot_be_sent_is_sent_alone_and_parked_alone_while_its_neighbours_run() -> None:
+    scene = Scene()
+    headers = {"group": deep_lists(100_000)}
+    for tag in range(20, 23):
+        odd = Arrival(replace(message("other.task", {}), headers=headers if tag == 21 else {}), tag, "other")
+        scene.gathering.add(odd)
+
+    scene.pool.pickles = True
+    scene.gathering.flush()
+    for _ in range(3):
+        scene.answer(Report([Outcome.SUCCEEDED], codes=[""]))
+
+    assert sorted(scene.holder.ended) == [20, 21, 22]
+    assert [one.task for one in scene.pool.parked] == ["other.task"]
+    assert scene.pool.parked[0].headers == {}
+
+
+def test_while_the_system_refuses_to_send_nothing_is_parked_and_all_is_tried_again() -> None:
+    scene = Scene()
+    scene.pool.refuses = OSError("no memory for a pipe")
+    scene.gathering.add(Arrival(message("other.task", {}), 9, "other"))
+    scene.gathering.flush()
+
+    scene.pool.refuses = None
+    scene.timer.pass_by()
+
+    assert scene.batches() == [5, 1]
+    assert scene.pool.parked == []
+
+
+def deep_lists(depth: int) -> list[Any]:
+    lists: list[Any] = []
+    for _ in range(depth):
+        lists = [lists]
+    return lists
 
 
 def test_what_waits_for_its_time_starts_although_a_connection_that_failed_took_its_timer_away() -> None:

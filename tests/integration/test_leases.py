@@ -136,6 +136,13 @@ def test_a_key_of_another_type_keeps_no_node_from_its_queues(nodes: Nodes) -> No
     assert nodes.held() == ["a"]
 
 
+def test_a_node_takes_from_more_queues_than_lua_can_unpack_lists(nodes: Nodes) -> None:
+    node = nodes.node(*(f"q{number}" for number in range(2_500)))
+    nodes.push("a", queue="q2499")
+
+    assert texts(node.reserve(10).messages) == ["a"]
+
+
 def test_a_node_that_lost_its_lease_takes_nothing_and_goes_on_as_another(nodes: Nodes) -> None:
     node, other = nodes.node(), nodes.node()
     nodes.push("a", "b", "c")

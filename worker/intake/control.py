@@ -10,7 +10,7 @@ from celery.utils.functional import maybe_list
 from celery.utils.serialization import strtobool
 from celery.worker.control import active as celerys_active
 from celery.worker.control import conf as celerys_conf
-from celery.worker.control import control_command, inspect_command, nok
+from celery.worker.control import control_command, inspect_command, nok, ok
 from celery.worker.control import pool_shrink as celerys_pool_shrink
 from celery.worker.control import rate_limit as celerys_rate_limit
 from celery.worker.control import report as celerys_report
@@ -23,6 +23,7 @@ from celery.worker.control import time_limit as celerys_time_limit
 from worker.execution.job import JOBS
 from worker.intake.arrivals import Arrival
 from worker.intake.gathering import Gathering
+from worker.intake.keys import check_queue
 from worker.intake.task_events import HIDDEN, NO_ARGS
 from worker.redaction import redact
 
@@ -36,6 +37,12 @@ def show_gathered() -> None:
     inspect_command(name="stats")(stats)
     inspect_command(name="report")(report)
     control_command(name="pool_shrink", args=[("n", int)], signature="[N=1]")(pool_shrink)
+    control_command(
+        name="add_consumer",
+        args=[("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str)],
+        signature="<queue> [exchange [type [routing_key]]]",
+    )(add_consumer)
+    control_command(name="cancel_consumer", args=[("queue", str)], signature="<queue>")(cancel_consumer)
     control_command(
         name="rate_limit",
         args=[("task_name", str), ("rate_limit", str)],
@@ -72,6 +79,26 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None
 def terminate(state: Any, signal: Any, task_id: Any, **_: Any) -> Any:
     """Take tasks back, and kill the processes of those that run alone."""
     return revoke(state, task_id, terminate=True, signal=signal)
+
+
+def add_consumer(state: Any, queue: Any, *exchange: Any, **options: Any) -> Any:
+    """Take from one more queue, at once: Celery would do it after the answer, where an error ends the node."""
+    try:
+        check_queue(queue)
+        state.consumer.add_task_queue(queue, *exchange, **options)
+    except Exception as error:  # noqa: BLE001 - whatever the caller gave, which only kombu can judge
+        if isinstance(queue, str):
+            state.consumer.cancel_task_queue(queue)
+        return nok(f"not added: {type(error).__name__}: {error}")
+    return ok(f"add consumer {queue}")
+
+
+def cancel_consumer(state: Any, queue: Any, **_: Any) -> Any:
+    """Take no more from a queue."""
+    if not isinstance(queue, str):
+        return nok(f"not cancelled: the name of a queue is a text, not {queue!r:.50}")
+    state.consumer.cancel_task_queue(queue)
+    return ok(f"no longer consuming from {queue}")
 
 
 def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Any:

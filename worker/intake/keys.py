@@ -46,14 +46,24 @@ class Keys:
     def queues(self, names: Iterable[str]) -> list[str]:
         """The lists of these queues in the order in which they are served: by priority, then as given."""
         names = list(names)
-        if any("\n" in name for name in names):
-            raise WrongSettings("the name of a queue contains a line break")
+        for name in names:
+            check_queue(name)
         return [f"{self.prefix}{name}{_suffix(step)}" for step in PRIORITIES for name in names]
 
     def split(self, filed: bytes) -> tuple[str, bytes]:
         """A value of a `held` hash → the queue's name and the raw element."""
         key, _, raw = filed.partition(b"\n")
         return key.decode().removeprefix(self.prefix).partition(SEPARATOR)[0], raw
+
+
+def check_queue(name: object) -> None:
+    """Raise `WrongSettings` when this cannot be the name of a queue that a node takes from."""
+    if not isinstance(name, str) or not name:
+        raise WrongSettings(f"the name of a queue is a text that is not empty, not {name!r:.50}")
+    if "\n" in name or SEPARATOR in name:
+        raise WrongSettings(f"the name of a queue contains a line break or what separates priorities: {name!r:.50}")
+    if not name.isprintable():
+        raise WrongSettings(f"the name of a queue contains what cannot be printed: {name!r:.50}")
 
 
 def _suffix(priority: int) -> str:

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
+from worker.errors import TrivetError
 from worker.intake.keys import PRIORITIES, Keys
+
+
+class ForeignKey(TrivetError):
+    """A key that is ours by name is not ours by type."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,13 @@ class Queues:
         pipeline = self._redis.pipeline(transaction=False)
         for command, key in commands:
             getattr(pipeline, command)(key)
-        return pipeline.execute()
+        answers = pipeline.execute(raise_on_error=False)
+        for (_, key), answer in zip(commands, answers, strict=True):
+            if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+                raise ForeignKey(f"the key {key!r} in Redis has another type: somebody else uses it; rename it")
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
 
 def _texts(members: Any) -> list[str]:

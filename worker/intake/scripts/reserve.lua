@@ -13,7 +13,16 @@ local width, limit, lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local tag, refresh, bytes = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
 local lists = #KEYS - 1
 
-local some = redis.call('EXISTS', unpack(KEYS, 1, lists)) > 0
+-- How many of the lists there are. In portions: Lua unpacks no more than about 8,000 values.
+local function exist()
+  local count = 0
+  for from = 1, lists, 1000 do
+    count = count + redis.call('EXISTS', unpack(KEYS, from, math.min(from + 999, lists)))
+  end
+  return count
+end
+
+local some = exist() > 0
 
 -- Also the first write of the script. Redis refuses under OOM only a first write that needs memory, so a queue
 -- that filled Redis can still be worked off.
@@ -106,5 +115,5 @@ elseif redis.call('HLEN', suspects) > 0 then
 end
 
 -- What was popped is watched no more: look again, so that the next push by anybody else is told.
-redis.call('EXISTS', unpack(KEYS, 1, lists))
+exist()
 return taken

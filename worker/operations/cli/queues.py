@@ -1,6 +1,7 @@
 """`trivet queues`: what waits, who holds what, and stopping the intake of a queue for a while."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -48,8 +49,14 @@ def pause(queue: Name) -> None:
 
     Example: trivet queues pause accounts
     """
+    from worker.app import QUEUES  # noqa: PLC0415 - reads the settings when it is imported
+
     with _queues() as queues:
         queues.pause(queue)
+    if queue not in QUEUES:
+        print(
+            f"note: no job here has the queue {queue}; those that have jobs: {', '.join(QUEUES)}", file=sys.stderr
+        )
     print(f"{queue} is paused; to go on: trivet queues resume {queue}")
 
 
@@ -75,6 +82,8 @@ def _waiting(overview: Overview) -> Table:
     table = Table("queue", "waiting", "")
     for queue, depths in overview.depths.items():
         table.add_row(queue, f"{sum(depths.values()):,}", "paused" if queue in overview.paused else "")
+    for queue in sorted(overview.paused - overview.depths.keys()):
+        table.add_row(queue, "", "paused, and no job here has it")
     return table
 
 

@@ -1,5 +1,6 @@
 """Statements that go out together: what is wrong with one is told at the end, and nothing half done is kept."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -7,17 +8,22 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
-from tests.fixtures.jobs import Bank, message
+from tests.fixtures.jobs import Bank, message, settings_for
 from worker import one_round_trip
+from worker.operations.embedded import Urls
+from worker.stores.postgres import open_engine
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
-from worker.stores.round_trips import committing
+from worker.stores.round_trips import Statement, begin_with, committing
 
 INSERT = "INSERT INTO trivet.job_conflicts (job_id, digest, task_id) VALUES (gen_random_uuid(), '', %s)"
 WRONG = (
     "INSERT INTO trivet.job_conflicts (job_id, digest, task_id) VALUES (gen_random_uuid(), '', %s::text || NULL)"
 )
+INSERT_A = Statement(f"{INSERT} RETURNING 1".replace("%s", "'a'"), {})
+INSERT_NULL = Statement(f"{INSERT} RETURNING 1".replace("%s", "NULL"), {})
 NAMES = "SELECT task_id FROM trivet.job_conflicts ORDER BY task_id"
 
 
@@ -97,6 +103,87 @@ def test_a_connection_that_is_lost_under_a_round_trip_is_replaced(bank: Bank, gi
 
     assert classify(raised.value) is Trouble.AWAY
     assert names(bank) == []
+
+
+def test_a_transaction_begins_with_its_first_statements(bank: Bank, given: Resources) -> None:
+    first, second = Statement("SELECT %(a)s::int", {"a": 1}), Statement("SELECT txid_current_if_assigned()", {})
+
+    with begin_with(given.engine, INSERT_A, first, second) as (connection, rows):
+        connection.exec_driver_sql(INSERT, ("b",))
+        seen_by_others = names(bank)
+        (_, ((one,),), ((transaction,),)) = rows
+    with given.engine.connect() as other:
+        own = other.connection.driver_connection
+        assert isinstance(own, psycopg.Connection)
+        assert not own.autocommit
+
+    assert (one, transaction is None, seen_by_others) == (1, False, [])
+    assert names(bank) == ["a", "b"]
+
+
+def test_nothing_is_kept_of_a_transaction_whose_first_statements_or_body_fail(bank: Bank, given: Resources) -> None:
+    with pytest.raises(psycopg.errors.NotNullViolation), begin_with(given.engine, INSERT_A, INSERT_NULL):
+        pass
+    with pytest.raises(ZeroDivisionError), begin_with(given.engine, INSERT_A):
+        _ = 1 / 0
+
+    assert names(bank) == []
+
+
+def test_a_connection_that_is_lost_in_a_transaction_is_replaced(bank: Bank, given: Resources) -> None:
+    def lose(connection: Connection) -> None:
+        end_session(given)(connection)
+        connection.exec_driver_sql(INSERT, ("b",))
+
+    with (
+        pytest.raises((psycopg.OperationalError, DBAPIError)) as raised,
+        begin_with(given.engine, INSERT_A) as begun,
+    ):
+        lose(begun.connection)
+    with begin_with(given.engine, INSERT_A):
+        pass
+
+    assert classify(raised.value) is Trouble.AWAY
+    assert names(bank) == ["a"]
+
+
+IMPATIENT = Statement("SELECT set_config('idle_in_transaction_session_timeout', '300ms', true)", {})
+
+
+def one_trip_more(connection: Connection) -> None:
+    with one_round_trip(Session(connection, join_transaction_mode="rollback_only")):
+        connection.exec_driver_sql(INSERT, ("b",))
+
+
+@pytest.mark.parametrize("then", [lambda _connection: None, one_trip_more])
+def test_a_session_that_is_silent_after_a_round_trip_is_ended(
+    bank: Bank, given: Resources, then: Callable[[Connection], None]
+) -> None:
+    def be_silent(connection: Connection) -> None:
+        then(connection)
+        time.sleep(1)
+        with committing(connection) as driver:
+            driver.execute("SELECT 1")
+
+    with (
+        pytest.raises((psycopg.Error, DBAPIError)) as raised,
+        begin_with(given.engine, IMPATIENT, INSERT_A) as begun,
+    ):
+        be_silent(begun.connection)
+
+    assert classify(raised.value) is Trouble.SILENT
+    assert names(bank) == []
+
+
+def test_a_slow_round_trip_is_told_with_its_statements(servers: Urls) -> None:
+    engine = open_engine(settings_for(servers, slow_query_ms=20))
+    wait = Statement("SELECT pg_sleep(0.03)", {})
+    with capture_logs() as logs, begin_with(engine, wait) as begun, committing(begun.connection) as driver:
+        driver.execute(*wait)
+    engine.dispose()
+
+    slow = [log["statement"] for log in logs if log["event"] == "query.slow"]
+    assert slow == ["BEGIN; SELECT pg_sleep(0.03)", "-- the last statements and COMMIT"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.fixtures.amounts import ORDERS
 from tests.fixtures.copies import sessions_served
 from tests.fixtures.jobs import Bank, message
 from worker.delivery import redis_lane
-from worker.delivery.due import Due, read_due
+from worker.delivery.due import Due, begin_turn
 from worker.delivery.outbox import SHARDS, Lane
 from worker.errors import Outcome
 from worker.execution import batch
@@ -35,10 +35,10 @@ def job(verb: str, number: int, **more: Any) -> Message:
 
 
 def owed_to_redis(bank: Bank) -> list[Due]:
-    with bank.run.given.engine.begin() as connection:
-        rows: list[Due] = []
-        for shard in range(SHARDS):
-            rows += read_due(connection, [Lane.REDIS], [shard]).rows[Lane.REDIS]
+    rows: list[Due] = []
+    for shard in range(SHARDS):
+        with begin_turn(bank.run.given.engine, [Lane.REDIS], [shard], patience_s=60) as (_, found):
+            rows += found.rows[Lane.REDIS]
     return rows
 
 

@@ -1,14 +1,17 @@
 """What is due of the outbox: a turn locks shards, reads what they owe, and strikes off what it has delivered."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from worker.delivery.outbox import LOCK_SPACE, Lane
 from worker.delivery.shards import AT_EASE
+from worker.stores.arrays import pack
+from worker.stores.round_trips import Statement, begin_with
 
 TURN_ROWS: Final = 1_000
 """Rows that a turn carries of each lane, at most."""
@@ -33,32 +36,50 @@ class Due:
 
 
 class Found(NamedTuple):
-    """The rows that are due, by lane, and the committed turns of all shards: empty when no row is due."""
+    """The shards that are held, their rows that are due, and the committed turns of all: none without a row."""
 
+    held: Sequence[int]
     rows: Mapping[Lane, Sequence[Due]]
     committed: Sequence[int]
 
 
-def lock_shards(connection: Connection, shards: Iterable[int], patience_s: float) -> list[int]:
-    """Take the shards that nobody else is delivering, until the transaction ends, which goes on `AT_EASE`.
+@contextmanager
+def begin_turn(
+    engine: Engine, lanes: Iterable[Lane], shards: Iterable[int], patience_s: float
+) -> Iterator[tuple[Connection, Found]]:
+    """A transaction that takes the shards that nobody else is delivering, and what they owe in these lanes.
 
-    A statement of its own before the read: only so does the read see all that the last holder left.
+    It goes on `AT_EASE`, and holds the shards until it ends.
     """
-    held = connection.exec_driver_sql(
-        f"SELECT shard, {AT_EASE}"  # noqa: S608 - a constant
-        " FROM unnest(%(shards)s::integer[]) AS shard WHERE pg_try_advisory_xact_lock(%(space)s, shard)",
+    with begin_with(engine, _lock(shards, patience_s), _read(lanes)) as (connection, (locked, due)):
+        ((held, *_),) = locked
+        yield connection, _found(held, due)
+
+
+def _lock(shards: Iterable[int], patience_s: float) -> Statement:
+    """Takes the shards, in a statement of its own: only so does the read see all that the last holder left.
+
+    It tells the read by a setting of the transaction which ones it got: so both go out together.
+    """
+    return Statement(
+        f"""
+        WITH held AS MATERIALIZED (
+            SELECT array_agg(shard) AS shards FROM unnest(%(shards)s::integer[]) AS shard
+            WHERE pg_try_advisory_xact_lock(%(space)s, shard))
+        SELECT coalesce(shards, '{{}}'), set_config('trivet.held', coalesce(shards, '{{}}')::text, true), {AT_EASE}
+        FROM held
+        """,  # noqa: S608 - a constant
         {"shards": sorted(shards), "space": LOCK_SPACE, "patience_ms": int(patience_s * 1000)},
     )
-    return [row.shard for row in held]
 
 
-def read_due(connection: Connection, lanes: Iterable[Lane], shards: Sequence[int]) -> Found:
-    """What these shards owe, in id order, up to a turn's limits of rows and bytes a lane (but at least one row).
+def _read(lanes: Iterable[Lane]) -> Statement:
+    """Reads what they owe, in id order, up to a turn's limits of rows and bytes a lane (but at least one row).
 
     Read by state, never past a cursor: ids commit out of order. In the document lane a row that waits after
     a failure holds back the later rows of its subject. The turns come with one of the rows, in the same round trip.
     """
-    read = connection.exec_driver_sql(
+    return Statement(
         """
         SELECT asked.lane,
                CASE row_number() OVER ()
@@ -68,7 +89,8 @@ def read_due(connection: Connection, lanes: Iterable[Lane], shards: Sequence[int
             SELECT *, sum(size) OVER (ORDER BY id) - size AS carried
             FROM (SELECT id, job_id, subject, shard, size, attempts, effects, documents, event
                   FROM trivet.outbox AS mine
-                  WHERE lane = asked.lane AND shard = ANY(%(shards)s) AND parked_at IS NULL
+                  WHERE lane = asked.lane AND shard = ANY(current_setting('trivet.held')::smallint[])
+                    AND parked_at IS NULL
                     AND (due_at IS NULL OR due_at <= statement_timestamp())
                     AND (asked.lane = 0 OR NOT EXISTS (
                         SELECT FROM trivet.outbox AS waiting
@@ -77,27 +99,28 @@ def read_due(connection: Connection, lanes: Iterable[Lane], shards: Sequence[int
                   ORDER BY id LIMIT %(rows)s) AS first) AS weighed
         WHERE carried < %(bytes)s ORDER BY lane, id
         """,
-        {"lanes": list(map(int, lanes)), "shards": list(shards), "rows": TURN_ROWS, "bytes": TURN_BYTES},
+        {"lanes": list(map(int, lanes)), "rows": TURN_ROWS, "bytes": TURN_BYTES},
     )
+
+
+def _found(held: Sequence[int], read: Iterable[tuple[Any, ...]]) -> Found:
     committed: Sequence[int] = ()
     rows: dict[Lane, list[Due]] = {lane: [] for lane in Lane}
     for lane, turns, *row in read:
         committed = committed or turns
         rows[lane].append(Due(*row))
-    return Found(rows, committed)
+    return Found(held, rows, committed)
 
 
-def strike_off(connection: Connection, delivered: Sequence[Due], counted_under: int | None = None) -> None:
-    """Forget what has been delivered, and count a turn that has published, under one of the shards it holds."""
-    if not delivered and counted_under is None:
-        return
-    connection.exec_driver_sql(
+def strike_off(delivered: Iterable[Due], counted_under: int | None) -> Statement:
+    """What forgets what has been delivered, and counts a turn that published, under one of the shards it holds."""
+    return Statement(
         """
         -- No shard: nothing was published, so no turn is counted.
         WITH counted AS (UPDATE trivet.shards SET turn = turn + 1 WHERE shard = %(shard)s)
-        DELETE FROM trivet.outbox WHERE id = ANY(%(delivered)s)
+        DELETE FROM trivet.outbox WHERE id = ANY(%(delivered)b::bigint[])
         """,
-        {"shard": counted_under, "delivered": [row.id for row in delivered]},
+        {"shard": counted_under, "delivered": pack("bigint", [row.id for row in delivered])},
     )
 
 

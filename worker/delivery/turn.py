@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 from worker.backoff import backoff_s
 from worker.crash_points import crash_point
 from worker.delivery import documents, redis_lane, stream
-from worker.delivery.due import TURN_BYTES, TURN_ROWS, Due, Found, lock_shards, park, postpone, read_due, strike_off
+from worker.delivery.due import TURN_BYTES, TURN_ROWS, Due, Found, begin_turn, park, postpone, strike_off
 from worker.delivery.effects import DocumentChange
 from worker.delivery.node import Node
 from worker.delivery.outbox import Lane
 from worker.delivery.shards import patience_s
 from worker.errors import StoreUnavailable
 from worker.stores.resources import Resources
+from worker.stores.round_trips import committing
 
 EFFECT_ATTEMPTS: Final = 10
 """How often one effect may fail by itself before it is parked; a store that is away counts none."""
@@ -38,7 +39,8 @@ class Turn:
 
     `taken` is false when another process of the node had the turn, or nothing was marked. `unfinished`: something
     is marked still, though this process had the turn: whoever comes next goes on. `lost`: Redis lost events, and
-    gets no others before those have been appended again.
+    gets no others before those have been appended again. `done` are the rows that it has delivered;
+    a turn that published is counted under the shard `counted_under`.
     """
 
     taken: bool = False
@@ -46,6 +48,8 @@ class Turn:
     lost: bool = False
     busy: set[int] = field(default_factory=set)
     away: list[str] = field(default_factory=list)
+    done: list[Due] = field(default_factory=list)
+    counted_under: int | None = None
 
 
 def deliver(given: Resources, node: Node) -> Turn:
@@ -74,29 +78,31 @@ def deliver(given: Resources, node: Node) -> Turn:
 def take_turn(given: Resources, node: Node, shards: Collection[int]) -> Turn:
     """Deliver what these shards owe, in id order, as far as nobody else is doing it."""
     turn = Turn()
-    with given.engine.begin() as connection:
-        held = lock_shards(connection, shards, patience_s(given.settings))
-        turn.busy = set(shards) - set(held)
+    lanes = [lane for lane in Lane if not node.resting(lane)]
+    with begin_turn(given.engine, lanes, shards, patience_s(given.settings)) as (connection, found):
+        turn.busy = set(shards) - set(found.held)
         crash_point("after_taking_shards")
-        found = read_due(connection, [lane for lane in Lane if not node.resting(lane)], held)
         with _lane(Lane.REDIS, node, turn):
-            _redis_lane(given, connection, found.rows[Lane.REDIS])
+            _redis_lane(given, connection, found, turn)
         crash_point("after_redis_lane")
         with _lane(Lane.DOCUMENTS, node, turn):
             _document_lane(given, connection, found, turn)
-        crash_point("after_strike_off")
         if turn.lost or any(map(_is_full, found.rows.values())):
-            node.mark(held)  # any of them may owe more
+            node.mark(found.held)  # any of them may owe more
+        if turn.done:
+            with committing(connection) as driver:
+                driver.execute(*strike_off(turn.done, turn.counted_under))
+                crash_point("after_strike_off")
     crash_point("after_turn")
     return turn
 
 
-def _redis_lane(given: Resources, connection: Connection, due: Sequence[Due]) -> None:
+def _redis_lane(given: Resources, connection: Connection, found: Found, turn: Turn) -> None:
+    due = found.rows[Lane.REDIS]
     if not due:
         return
     wrong = redis_lane.deliver(given.redis, due, given.settings.queue_prefix)
-    done = [row for row in due if row.id not in wrong]
-    strike_off(connection, done)
+    turn.done += [row for row in due if row.id not in wrong]
     _put_failures_aside(connection, due, {row_id: documents.Failure(error) for row_id, error in wrong.items()})
 
 
@@ -113,7 +119,8 @@ def _document_lane(given: Resources, connection: Connection, found: Found, turn:
     if counted_under is not None and not _publish(given, events, found.committed, counted_under):
         turn.lost = True
         return
-    strike_off(connection, done, counted_under)
+    turn.done += done
+    turn.counted_under = counted_under
     _put_failures_aside(connection, due, wrong)
 
 

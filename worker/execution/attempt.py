@@ -99,8 +99,6 @@ class Attempt:
     waiting: set[str] = field(default_factory=set)
     locks: Sequence[tuple[type[Any], UUID | str]] = ()
     failure: Exception | None = None
-    sequence: int | None = None
-    """That of its completion event, once it is owed."""
     subject: str | None = None
     """That of its completion event, once it has ended."""
 

@@ -21,7 +21,7 @@ from worker.execution.job import JOBS, Job, no_locks
 from worker.execution.ledger import claim, record, record_conflicts
 from worker.execution.limiting import give_back, limit
 from worker.execution.locking import lock
-from worker.execution.owing import owe_all, subject_of
+from worker.execution.owing import owed_by, subject_of
 from worker.execution.reading import read
 from worker.execution.unit_of_work import UnitOfWork
 from worker.execution.verdict import judge
@@ -155,8 +155,10 @@ def _isolate(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) 
 
 def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, perform: Perform) -> Done:
     """The steps of one transaction. Raises what stopped it."""
-    with given.engine.begin() as connection, Session(connection, join_transaction_mode="rollback_only") as session:
-        now = claim(connection, job.name, attempts)
+    with (
+        claim(given.engine, job.name, attempts) as (connection, now),
+        Session(connection, join_transaction_mode="rollback_only") as session,
+    ):
         crash_point("after_claim")
         _judge_failures(job, attempts)
         runnable = [attempt for attempt in attempts if attempt.runnable and not attempt.repeats]
@@ -168,14 +170,14 @@ def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, per
         _follow_earlier(attempts)
         standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.apart)]
         record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
-        shards = owe_all(connection, job, attempts, now)
-        with committing(connection):
-            record(connection, standing, [subject_of(job, attempt) for attempt in standing])
+        owed = [(attempt, row) for attempt in attempts for row in owed_by(job, attempt, now)]
+        with committing(connection) as driver:
+            driver.execute(*record(standing, [subject_of(job, attempt) for attempt in standing], owed))
             crash_point("after_record")
     crash_point("after_commit")
     outcomes = Counter(attempt.ended.outcome.value for attempt in attempts)
     _log.debug("batch.committed", task=job.name, jobs=len(attempts), **outcomes)
-    return Done(attempts, shards)
+    return Done(attempts, {row.shard for _, row in owed})
 
 
 def _judge_failures(job: Job[Any, Any], attempts: Sequence[Attempt]) -> None:

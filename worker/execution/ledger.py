@@ -5,9 +5,10 @@ a job takes effect once however often and wherever it is delivered.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Engine,
     Index,
     Integer,
     LargeBinary,
@@ -28,11 +30,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from worker.delivery.outbox import OWE, Owed, owing
 from worker.errors import Outcome
 from worker.execution.attempt import Attempt, Ending, Known
 from worker.execution.deciding import decide, limit_of
 from worker.execution.order import in_order
 from worker.messages import HEADERS, Message, digest_of, encodable, printable, traceparent
+from worker.stores.arrays import pack
+from worker.stores.round_trips import Statement, begin_with
 from worker.stores.schema import metadata
 
 jobs = Table(
@@ -85,8 +90,32 @@ HISTORY_MAX = 20
 """Failed attempts that the history keeps: the last ones."""
 
 
-def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> datetime:
-    """Claim the jobs of a batch, in id order; returns the transaction's time.
+_RECORD: Final = f"""
+    WITH owed AS ({OWE}),
+    numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS place FROM owed)
+    UPDATE trivet.jobs AS job
+    SET state = new.state, subject = new.subject, data = new.data::jsonb, attempts = attempts + 1,
+        failures = failures + new.failed::int, body = new.body, headers = new.headers::jsonb,
+        due_at = now() + make_interval(secs => new.due_in_s),
+        ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
+        sequence = numbered.id, traceparent = new.traceparent, digest = coalesce(job.digest, new.digest),
+        history = CASE WHEN new.error IS NULL THEN history
+                       ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
+                                 ELSE coalesce(history - 0, '[]') END
+                            || jsonb_build_object('at', now(), 'error', new.error) END
+    FROM unnest(%(id)b::uuid[], %(state)b::text[], %(subject)b::text[], %(data)b::text[], %(failed)b::boolean[],
+                %(due_in_s)b::double precision[], %(error)b::text[], %(body)b::bytea[], %(headers)b::text[],
+                %(place)b::bigint[], %(traceparent)b::text[], %(digest)b::bytea[])
+         AS new (id, state, subject, data, failed, due_in_s, error, body, headers, place, traceparent,
+                 digest)
+         LEFT JOIN numbered USING (place)
+    WHERE job.id = new.id
+    """  # noqa: S608 - of constants
+
+
+@contextmanager
+def claim(engine: Engine, task: str, attempts: Sequence[Attempt]) -> Iterator[tuple[Connection, datetime]]:
+    """Begin a transaction that claims the jobs of a batch, in id order; yields it and its time.
 
     Afterwards each attempt is either to be run, or repeats a job that has ended or comes earlier in the batch,
     or conflicts with one, or is refused for itself beside one, or has been rejected as expired.
@@ -94,12 +123,13 @@ def claim(connection: Connection, task: str, attempts: Sequence[Attempt]) -> dat
     attempts = _soundest_first(attempts)
     first = {attempt.job_id: attempt for attempt in reversed(attempts)}
     ordered = in_order(first)
-    now, claimed = _insert(connection, task, [first[job_id] for job_id in ordered])
-    known = _take(connection, [job_id for job_id in ordered if job_id not in claimed])
-    standing: dict[UUID, Attempt] = {}
-    for attempt in attempts:
-        decide(attempt, task, known.get(attempt.job_id), standing, now)
-    return now
+    with begin_with(engine, _insertion(task, [first[job_id] for job_id in ordered])) as (connection, (inserted,)):
+        ((now, claimed),) = inserted
+        known = _take(connection, in_order(first.keys() - set(claimed)))
+        standing: dict[UUID, Attempt] = {}
+        for attempt in attempts:
+            decide(attempt, task, known.get(attempt.job_id), standing, now)
+        yield connection, now
 
 
 def _soundest_first(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
@@ -113,44 +143,30 @@ def _soundest_first(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     return sorted(attempts, key=lambda each: (each.unsound, forever - (limit_of(each) or forever)))
 
 
-def record(connection: Connection, attempts: Sequence[Attempt], subjects: Sequence[str]) -> None:
-    """Write what became of the jobs that this batch ran; `subjects` are their events' subjects."""
-    if not attempts:
-        return
-    rows = list(zip(attempts, (attempt.ended for attempt in attempts), subjects, strict=True))
-    connection.exec_driver_sql(
-        """
-        UPDATE trivet.jobs AS job
-        SET state = new.state, subject = new.subject, data = new.data::jsonb, attempts = attempts + 1,
-            failures = failures + new.failed::int, body = new.body, headers = new.headers::jsonb,
-            due_at = now() + make_interval(secs => new.due_in_s),
-            ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
-            sequence = new.sequence, traceparent = new.traceparent, digest = coalesce(job.digest, new.digest),
-            history = CASE WHEN new.error IS NULL THEN history
-                           ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
-                                     ELSE coalesce(history - 0, '[]') END
-                                || jsonb_build_object('at', now(), 'error', new.error) END
-        FROM unnest(%(id)b::uuid[], %(state)b::text[], %(subject)b::text[], %(data)b::text[], %(failed)b::boolean[],
-                    %(due_in_s)b::double precision[], %(error)b::text[], %(body)b::bytea[], %(headers)b::text[],
-                    %(sequence)b::bigint[], %(traceparent)b::text[], %(digest)b::bytea[])
-             AS new (id, state, subject, data, failed, due_in_s, error, body, headers, sequence, traceparent,
-                     digest)
-        WHERE job.id = new.id
-        """,
+def record(standing: Sequence[Attempt], subjects: Sequence[str], owed: Sequence[tuple[Attempt, Owed]]) -> Statement:
+    """What writes down what became of the jobs that this batch ran, and all that the batch owes.
+
+    `subjects` are those of the events of the jobs. One statement: the number of a job's event is drawn on the way.
+    """
+    rows = list(zip(standing, (attempt.ended for attempt in standing), subjects, strict=True))
+    places = {attempt: place for place, (attempt, row) in enumerate(owed, 1) if row.event is not None}
+    return Statement(
+        _RECORD,
         {
             "history_max": HISTORY_MAX,
-            "id": [attempt.job_id for attempt, _, _ in rows],
-            "state": [str(ending.outcome) for _, ending, _ in rows],
-            "subject": [subject for _, _, subject in rows],
-            "data": [orjson.dumps(ending.data).decode() for _, ending, _ in rows],
-            "failed": [ending.failed for _, ending, _ in rows],
-            "due_in_s": [ending.due_in_s for _, ending, _ in rows],
-            "error": [ending.error and printable(ending.error) for _, ending, _ in rows],
-            "body": [attempt.message.body if _kept(ending) else None for attempt, ending, _ in rows],
-            "headers": [_headers(attempt) if _kept(ending) else None for attempt, ending, _ in rows],
-            "sequence": [attempt.sequence for attempt, _, _ in rows],
-            "traceparent": [traceparent(attempt.message.headers) for attempt, _, _ in rows],
-            "digest": [attempt.digest for attempt, _, _ in rows],
+            "id": pack("uuid", [attempt.job_id for attempt, _, _ in rows]),
+            "state": pack("text", [str(ending.outcome) for _, ending, _ in rows]),
+            "subject": pack("text", [subject for _, _, subject in rows]),
+            "data": pack("text", [orjson.dumps(ending.data).decode() for _, ending, _ in rows]),
+            "failed": pack("boolean", [ending.failed for _, ending, _ in rows]),
+            "due_in_s": pack("double precision", [ending.due_in_s for _, ending, _ in rows]),
+            "error": pack("text", [ending.error and printable(ending.error) for _, ending, _ in rows]),
+            "body": pack("bytea", [attempt.message.body if _kept(ending) else None for attempt, ending, _ in rows]),
+            "headers": pack("text", [_headers(attempt) if _kept(ending) else None for attempt, ending, _ in rows]),
+            "place": pack("bigint", [places.get(attempt) for attempt, _, _ in rows]),
+            "traceparent": pack("text", [traceparent(attempt.message.headers) for attempt, _, _ in rows]),
+            "digest": pack("bytea", [attempt.digest for attempt, _, _ in rows]),
+            **owing([row for _, row in owed]),
         },
     )
 
@@ -165,9 +181,9 @@ def record_conflicts(connection: Connection, attempts: Iterable[Attempt]) -> Non
         attempt.repeats = inserted.rowcount == 0
 
 
-def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> tuple[datetime, set[UUID]]:
-    """Insert those that nobody knows; returns the transaction's time and their ids."""
-    inserted = connection.exec_driver_sql(
+def _insertion(task: str, attempts: Sequence[Attempt]) -> Statement:
+    """What inserts those that nobody knows; its row is the transaction's time and their ids."""
+    return Statement(
         """
         WITH inserted AS (
             INSERT INTO trivet.jobs (id, task, task_id, digest, state, deadline)
@@ -180,14 +196,12 @@ def _insert(connection: Connection, task: str, attempts: Sequence[Attempt]) -> t
         {
             "task": task,
             "default": DEFAULT_DEADLINE,
-            "id": [attempt.job_id for attempt in attempts],
-            "task_id": [printable(attempt.message.task_id) for attempt in attempts],
-            "digest": [attempt.digest for attempt in attempts],
-            "deadline": [limit_of(attempt) for attempt in attempts],
+            "id": pack("uuid", [attempt.job_id for attempt in attempts]),
+            "task_id": pack("text", [printable(attempt.message.task_id) for attempt in attempts]),
+            "digest": pack("bytea", [attempt.digest for attempt in attempts]),
+            "deadline": pack("timestamp with time zone", [limit_of(attempt) for attempt in attempts]),
         },
     )
-    now, ids = inserted.one()
-    return now, set(ids)
 
 
 def _take(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:

@@ -1,14 +1,13 @@
 """What the jobs of a batch owe: effects, results and completion events, as rows for the outbox."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection
 
 from worker.delivery.events import completion_event
-from worker.delivery.outbox import Lane, Owed, owe
+from worker.delivery.outbox import Lane, Owed
 from worker.delivery.redis_lane import result_meta
 from worker.errors import Outcome
 from worker.execution.attempt import Attempt
@@ -27,16 +26,6 @@ def _subject(job: Job[Any, Any], attempt: Attempt) -> str:
     if attempt.ended.outcome is Outcome.SUCCEEDED and attempt.command is not None:
         return job.subject_of(attempt.command, attempt.job_id, attempt.ended.data)
     return f"jobs/{attempt.job_id}"
-
-
-def owe_all(connection: Connection, job: Job[Any, Any], attempts: Iterable[Attempt], now: datetime) -> set[int]:
-    """Write what the jobs of a batch owe; returns the shards. Each that causes an event learns its sequence."""
-    owed = [(attempt, row) for attempt in attempts for row in owed_by(job, attempt, now)]
-    ids = owe(connection, [row for _, row in owed])
-    for (attempt, row), drawn in zip(owed, ids, strict=True):
-        if row.event is not None:
-            attempt.sequence = drawn
-    return {row.shard for _, row in owed}
 
 
 def owed_by(job: Job[Any, Any], attempt: Attempt, now: datetime) -> Iterator[Owed]:

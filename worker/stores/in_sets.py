@@ -1,5 +1,6 @@
 """Writing many rows in one statement, from one array a column: a round trip a batch, not one a row."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -7,6 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Table, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
+
+from worker.stores.arrays import Packed, pack
 
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column, by its name: all of one length, row by row."""
@@ -17,7 +20,7 @@ _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # it
 def insert_many(session: Session, row: type[Any], columns: Columns) -> None:
     """Insert rows of a mapped class; other columns take their defaults. The ORM hears nothing of it."""
     if any(columns.values()):
-        session.connection().exec_driver_sql(_insert(_table(row), tuple(columns)), _arrays(columns))
+        session.connection().exec_driver_sql(_insert(_table(row), tuple(columns)), _arrays(_table(row), columns))
 
 
 def update_many(session: Session, row: type[Any], columns: Columns) -> None:
@@ -26,7 +29,7 @@ def update_many(session: Session, row: type[Any], columns: Columns) -> None:
     They must be locked before. The ORM hears nothing.
     """
     if any(columns.values()):
-        session.connection().exec_driver_sql(_update(_table(row), tuple(columns)), _arrays(columns))
+        session.connection().exec_driver_sql(_update(_table(row), tuple(columns)), _arrays(_table(row), columns))
 
 
 @cache
@@ -44,14 +47,25 @@ def _update(table: Table, names: Sequence[str]) -> str:
 
 
 def _rows(table: Table, names: Sequence[str]) -> str:
-    types = (table.c[name].type.compile(_POSTGRESQL) for name in names)
     # %b: in binary, arrays cost a seventh of what they cost as text.
-    arrays = ", ".join(f"%({name})b::{kind}[]" for name, kind in zip(names, types, strict=True))
+    arrays = ", ".join(f"%({name})b::{_kind(table, name)}[]" for name in names)
     return f"unnest({arrays}) AS new ({', '.join(names)})"
 
 
-def _arrays(columns: Columns) -> dict[str, list[Any]]:
-    return {name: list(values) for name, values in columns.items()}
+def _arrays(table: Table, columns: Columns) -> dict[str, list[Any] | Packed]:
+    return {name: _array(_kind(table, name), list(values)) for name, values in columns.items()}
+
+
+def _array(kind: str, values: list[Any]) -> list[Any] | Packed:
+    try:
+        return pack(kind, values)
+    except (TypeError, AttributeError, OverflowError, KeyError, struct.error):
+        return values  # of a type, or in a form, that psycopg knows, or tells what is wrong with
+
+
+@cache
+def _kind(table: Table, name: str) -> str:
+    return table.c[name].type.compile(_POSTGRESQL).lower()
 
 
 def _table(row: type[Any]) -> Table:

@@ -106,15 +106,15 @@ def _replace_stale(engine: Engine, idle_max_s: float) -> None:
         if idle_s > idle_max_s:
             raise DisconnectionError("idle for too long")  # the pool connects anew; `info` starts empty
         # `pool_pre_ping` would ask each time, which a job that runs alone waits for twice.
-        if idle_s > FRESH_S or _has_news(connection):
+        if idle_s > FRESH_S or has_news(cast("Connection[Any]", connection)):
             _ask(engine, connection)
 
 
-def _has_news(connection: DBAPIConnection) -> bool:
+def has_news(connection: "Connection[Any]") -> bool:
     """Whether the server has sent anything meanwhile: as a rule that it ended the session. No round trip."""
     poller = select.poll()
     try:
-        poller.register(cast("Connection[Any]", connection).fileno(), select.POLLIN)
+        poller.register(connection.fileno(), select.POLLIN)
     except OperationalError:  # closed on our side
         return True
     return bool(poller.poll(0))
@@ -132,26 +132,28 @@ def _timed_cursor(slow_ms: float) -> type[Cursor[TupleRow]]:
     """Make cursors that log their queries: each at level debug, a slow one as a warning, none with its values.
 
     This is on the hot path, and costs two clock readings and a comparison unless there is something to log.
-    (SQLAlchemy's own events around a query cost a seventh of a small one.) Server-side cursors are not timed, nor
-    statements of one round trip.
+    (SQLAlchemy's own events around a query cost a seventh of a small one.) Server-side cursors are not timed.
+    Statements of one round trip are timed together, by whoever sends them, with `report`.
     """
-    report = _reporter(slow_ms)
+    tell = _reporter(slow_ms)
     clock = time.perf_counter
 
     class Timed(Cursor[TupleRow]):
+        report = staticmethod(tell)
+
         def execute(self, query: Query, *args: Any, **options: Any) -> Self:
             started = clock()
             try:
                 return super().execute(query, *args, **options)
             finally:  # the slowest queries are those that a timeout ends
-                report((clock() - started) * 1_000, query, self.rowcount)
+                tell((clock() - started) * 1_000, query, self.rowcount)
 
         def executemany(self, query: Query, *args: Any, **options: Any) -> None:
             started = clock()
             try:
                 super().executemany(query, *args, **options)
             finally:
-                report((clock() - started) * 1_000, query, self.rowcount)
+                tell((clock() - started) * 1_000, query, self.rowcount)
 
     return Timed
 

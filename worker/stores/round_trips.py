@@ -3,39 +3,97 @@
 libpq's pipeline mode: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
-from sqlalchemy import Connection
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+
+from worker.stores.postgres import has_news
+
+
+class Statement(NamedTuple):
+    """A statement with psycopg's named placeholders, and what they stand for."""
+
+    text: LiteralString
+    values: Mapping[str, Any]
+
+
+class Begun(NamedTuple):
+    """A transaction that has begun, and the rows of each of its first statements."""
+
+    connection: Connection
+    rows: Sequence[Sequence[tuple[Any, ...]]]
+
+
+@contextmanager
+def begin_with(engine: Engine, *statements: Statement) -> Iterator[Begun]:
+    """As `engine.begin()`, with `BEGIN` and its first statements, which all return rows, in one round trip.
+
+    Raises what is wrong with the first wrong one, as psycopg's own error; those behind it were not run.
+    """
+    with engine.connect() as connection:
+        driver = _driver(connection)
+        driver.autocommit = True  # else psycopg begins by itself, and waits for that
+        try:
+            with connection.begin(), _told_of_loss(connection, driver):
+                yield Begun(connection, _begin(driver, statements))
+        finally:
+            _leave(driver)
 
 
 @contextmanager
 def one_round_trip(session: Session) -> Iterator[None]:
     """Send the statements inside at once, and wait once for all of them; none may return rows.
 
-    So read before, and leave `RETURNING` away. None is timed: `query.slow` does not tell of them. Raises what is
-    wrong with the first wrong one, at the end and as psycopg's own error; those behind it were not run.
+    So read before, and leave `RETURNING` away. `query.slow` tells of them as one. Raises what is wrong with the
+    first wrong one, at the end and as psycopg's own error; those behind it were not run.
     """
-    with _in_the_drivers_words(), _driver(session.connection()).pipeline():
+    driver = _driver(session.connection())
+    with _in_the_drivers_words(), _timed(driver, "-- statements of one round trip"), _pipeline(driver):
         yield
 
 
 @contextmanager
-def committing(connection: Connection) -> Iterator[None]:
+def committing(connection: Connection) -> Iterator["psycopg.Connection[Any]"]:
     """Send the statements inside and the commit that ends their transaction in one round trip.
+
+    Yields psycopg's connection, to which a statement costs less than through SQLAlchemy.
 
     As `one_round_trip`. The transaction's own commit has nothing left to do, and nothing may be written behind the
     block. Raises `psycopg.Error`: nothing is committed then, unless the link was lost; who runs it again must be
     able to tell, as the claim of a job is.
     """
     driver = _driver(connection)
-    with _in_the_drivers_words(), driver.pipeline():
-        yield
+    with _in_the_drivers_words(), _timed(driver, "-- the last statements and COMMIT"), _pipeline(driver):
+        yield driver
         driver.execute("COMMIT")
+
+
+@contextmanager
+def _told_of_loss(connection: Connection, driver: "psycopg.Connection[Any]") -> Iterator[None]:
+    """Tell SQLAlchemy that the link is lost: its rollback would fail, and hide the error that says why."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate(error)
+        raise
+
+
+@contextmanager
+def _timed(driver: "psycopg.Connection[Any]", told: str) -> Iterator[None]:
+    """Log how long a round trip took, as the cursors of the engine do for a statement."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        cast("Any", driver.cursor_factory).report((time.perf_counter() - started) * 1_000, told, -1)
 
 
 @contextmanager
@@ -45,6 +103,47 @@ def _in_the_drivers_words() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise error.orig or error from error
+
+
+def _begin(driver: "psycopg.Connection[Any]", statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
+    told = "; ".join(statement.text for statement in statements)
+    with _timed(driver, f"BEGIN; {told}"), _pipeline(driver):
+        driver.execute("BEGIN")
+        cursors = [driver.execute(statement.text, statement.values) for statement in statements]
+    return [cursor.fetchall() for cursor in cursors]
+
+
+@contextmanager
+def _pipeline(driver: "psycopg.Connection[Any]") -> Iterator[None]:
+    """Psycopg's pipeline, whose last message is a Sync, and no Flush as psycopg has it.
+
+    PostgreSQL watches for silence from the end of a Sync to the next message, of whatever kind: behind a Flush a
+    process that froze would keep its rows locked for ever.
+    """
+    if has_news(driver):
+        driver.execute(
+            "SELECT 1"
+        )  # raises what the server said when it ended the session: a pipeline passes over it
+    with driver.pipeline() as pipeline:
+        inside: Any = pipeline  # its own parts, by their names; tests/integration/test_round_trips.py holds this
+
+        def sync_and_fetch() -> Iterator[Any]:
+            try:
+                inside._enqueue_sync()  # noqa: SLF001
+                yield from inside._communicate_gen()  # noqa: SLF001
+            finally:
+                yield from inside._fetch_gen(flush=False)  # noqa: SLF001
+
+        inside._exit_gen = sync_and_fetch  # noqa: SLF001
+        yield
+
+
+def _leave(driver: "psycopg.Connection[Any]") -> None:
+    """Give the connection back as others expect it; where that cannot be, nobody may get it."""
+    if driver.info.transaction_status == TransactionStatus.IDLE:
+        driver.autocommit = False
+    else:
+        driver.close()
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 from zlib import crc32
 
@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy import Sequence as DatabaseSequence
 
 from worker.stores.arrays import pack
+from worker.stores.round_trips import Statement
 from worker.stores.schema import metadata
 
 SHARDS: Final = 64
@@ -105,42 +106,42 @@ def shard_of(subject: str) -> int:
     return crc32(subject.encode()) % SHARDS
 
 
-OWE: Final = """
-    INSERT INTO trivet.outbox (job_id, lane, shard, subject, size, effects, event, documents)
-    SELECT job_id, lane, shard, subject, size, effects, event,
-           CASE count WHEN 0 THEN NULL WHEN 1 THEN ARRAY[document]
-                      ELSE (%(owed_flat)b::bytea[])[last - count + 1 : last] END
-    FROM unnest(%(owed_job_id)b::uuid[], %(owed_lane)b::smallint[], %(owed_shard)b::smallint[],
-                %(owed_subject)b::text[], %(owed_size)b::integer[], %(owed_effects)b::text[],
-                %(owed_event)b::text[], %(owed_count)b::integer[], %(owed_last)b::integer[],
-                %(owed_document)b::bytea[])
-         WITH ORDINALITY
-         AS row (job_id, lane, shard, subject, size, effects, event, count, last, document, position)
-    ORDER BY position
-    RETURNING id"""
-"""Inserts what a batch owes, with the values of `owing`. The ids are drawn in the order of the rows."""
-
-
-def owing(rows: Sequence[Owed]) -> dict[str, Any]:
-    """The values for `OWE`."""
+def owe(rows: Sequence[Owed]) -> Statement:
+    """What inserts what a batch owes, and returns the ids: they are drawn in the order given."""
     # Arrays of arrays must be rectangular: documents travel as one flat array and are cut by their counts.
     # Most rows have one document, which goes as it is: cutting an array goes through it from its start.
     several = [row.documents if len(row.documents) > 1 else () for row in rows]
     flat = [document for documents in several for document in documents]
     ends = list(accumulate(map(len, several)))
-    return {
-        "owed_flat": pack("bytea", flat),
-        "owed_job_id": pack("uuid", [row.job_id for row in rows]),
-        "owed_lane": pack("smallint", [int(row.lane) for row in rows]),
-        "owed_shard": pack("smallint", [row.shard for row in rows]),
-        "owed_subject": pack("text", [row.subject for row in rows]),
-        "owed_size": pack("integer", [row.size for row in rows]),
-        "owed_effects": pack("text", [row.effects for row in rows]),
-        "owed_event": pack("text", [row.event for row in rows]),
-        "owed_count": pack("integer", [len(row.documents) for row in rows]),
-        "owed_last": pack("integer", ends),
-        "owed_document": pack("bytea", [row.documents[0] if len(row.documents) == 1 else None for row in rows]),
-    }
+    return Statement(
+        """
+        INSERT INTO trivet.outbox (job_id, lane, shard, subject, size, effects, event, documents)
+        SELECT job_id, lane, shard, subject, size, effects, event,
+               CASE count WHEN 0 THEN NULL WHEN 1 THEN ARRAY[document]
+                          ELSE (%(owed_flat)b::bytea[])[last - count + 1 : last] END
+        FROM unnest(%(owed_job_id)b::uuid[], %(owed_lane)b::smallint[], %(owed_shard)b::smallint[],
+                    %(owed_subject)b::text[], %(owed_size)b::integer[], %(owed_effects)b::text[],
+                    %(owed_event)b::text[], %(owed_count)b::integer[], %(owed_last)b::integer[],
+                    %(owed_document)b::bytea[])
+             WITH ORDINALITY
+             AS row (job_id, lane, shard, subject, size, effects, event, count, last, document, position)
+        ORDER BY position
+        RETURNING id
+        """,
+        {
+            "owed_flat": pack("bytea", flat),
+            "owed_job_id": pack("uuid", [row.job_id for row in rows]),
+            "owed_lane": pack("smallint", [int(row.lane) for row in rows]),
+            "owed_shard": pack("smallint", [row.shard for row in rows]),
+            "owed_subject": pack("text", [row.subject for row in rows]),
+            "owed_size": pack("integer", [row.size for row in rows]),
+            "owed_effects": pack("text", [row.effects for row in rows]),
+            "owed_event": pack("text", [row.event for row in rows]),
+            "owed_count": pack("integer", [len(row.documents) for row in rows]),
+            "owed_last": pack("integer", ends),
+            "owed_document": pack("bytea", [row.documents[0] if len(row.documents) == 1 else None for row in rows]),
+        },
+    )
 
 
 def count_owed(connection: Connection, most: int) -> int:

@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import cache
+from typing import Any, LiteralString
 from uuid import UUID
 
 import orjson
@@ -30,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from worker.delivery.outbox import OWE, Owed, owing
+from worker.delivery.outbox import Owed, owe
 from worker.errors import Outcome
 from worker.execution.attempt import Attempt, Ending, Known
 from worker.execution.deciding import decide, limit_of
@@ -90,29 +91,6 @@ HISTORY_MAX = 20
 """Failed attempts that the history keeps: the last ones."""
 
 
-_RECORD: Final = f"""
-    WITH owed AS ({OWE}),
-    numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS place FROM owed)
-    UPDATE trivet.jobs AS job
-    SET state = new.state, subject = new.subject, data = new.data::jsonb, attempts = attempts + 1,
-        failures = failures + new.failed::int, body = new.body, headers = new.headers::jsonb,
-        due_at = now() + make_interval(secs => new.due_in_s),
-        ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
-        sequence = numbered.id, traceparent = new.traceparent, digest = coalesce(job.digest, new.digest),
-        history = CASE WHEN new.error IS NULL THEN history
-                       ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
-                                 ELSE coalesce(history - 0, '[]') END
-                            || jsonb_build_object('at', now(), 'error', new.error) END
-    FROM unnest(%(id)b::uuid[], %(state)b::text[], %(subject)b::text[], %(data)b::text[], %(failed)b::boolean[],
-                %(due_in_s)b::double precision[], %(error)b::text[], %(body)b::bytea[], %(headers)b::text[],
-                %(place)b::bigint[], %(traceparent)b::text[], %(digest)b::bytea[])
-         AS new (id, state, subject, data, failed, due_in_s, error, body, headers, place, traceparent,
-                 digest)
-         LEFT JOIN numbered USING (place)
-    WHERE job.id = new.id
-    """  # noqa: S608 - of constants
-
-
 @contextmanager
 def claim(engine: Engine, task: str, attempts: Sequence[Attempt]) -> Iterator[tuple[Connection, datetime]]:
     """Begin a transaction that claims the jobs of a batch, in id order; yields it and its time.
@@ -150,8 +128,9 @@ def record(standing: Sequence[Attempt], subjects: Sequence[str], owed: Sequence[
     """
     rows = list(zip(standing, (attempt.ended for attempt in standing), subjects, strict=True))
     places = {attempt: place for place, (attempt, row) in enumerate(owed, 1) if row.event is not None}
+    inserting = owe([row for _, row in owed])
     return Statement(
-        _RECORD,
+        _record_with(inserting.text),
         {
             "history_max": HISTORY_MAX,
             "id": pack("uuid", [attempt.job_id for attempt, _, _ in rows]),
@@ -166,9 +145,34 @@ def record(standing: Sequence[Attempt], subjects: Sequence[str], owed: Sequence[
             "place": pack("bigint", [places.get(attempt) for attempt, _, _ in rows]),
             "traceparent": pack("text", [traceparent(attempt.message.headers) for attempt, _, _ in rows]),
             "digest": pack("bytea", [attempt.digest for attempt, _, _ in rows]),
-            **owing([row for _, row in owed]),
+            **inserting.values,
         },
     )
+
+
+@cache
+def _record_with(owe: LiteralString) -> LiteralString:
+    return f"""
+        WITH owed AS ({owe}),
+        numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS place FROM owed)
+        UPDATE trivet.jobs AS job
+        SET state = new.state, subject = new.subject, data = new.data::jsonb, attempts = attempts + 1,
+            failures = failures + new.failed::int, body = new.body, headers = new.headers::jsonb,
+            due_at = now() + make_interval(secs => new.due_in_s),
+            ended_at = CASE WHEN new.state <> 'retrying' THEN now() END,
+            sequence = numbered.id, traceparent = new.traceparent, digest = coalesce(job.digest, new.digest),
+            history = CASE WHEN new.error IS NULL THEN history
+                           ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
+                                     ELSE coalesce(history - 0, '[]') END
+                                || jsonb_build_object('at', now(), 'error', new.error) END
+        FROM unnest(%(id)b::uuid[], %(state)b::text[], %(subject)b::text[], %(data)b::text[], %(failed)b::boolean[],
+                    %(due_in_s)b::double precision[], %(error)b::text[], %(body)b::bytea[], %(headers)b::text[],
+                    %(place)b::bigint[], %(traceparent)b::text[], %(digest)b::bytea[])
+             AS new (id, state, subject, data, failed, due_in_s, error, body, headers, place, traceparent,
+                     digest)
+             LEFT JOIN numbered USING (place)
+        WHERE job.id = new.id
+        """  # noqa: S608 - of constants
 
 
 def record_conflicts(connection: Connection, attempts: Iterable[Attempt]) -> None:

@@ -15,8 +15,11 @@ from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
 from worker.stores.watch import Watch
 
-LOOK_EVERY_S: Final = 0.1
-"""How often the process that has the duty asks PostgreSQL for jobs that are due, and whether anything is owed."""
+LOOK_EVERY_S: Final = 0.15
+"""How often the process that has the duty asks PostgreSQL for jobs that are due, and whether anything is owed.
+
+Each time costs a third of a millisecond of CPU; all that an idle node costs is to be a hundredth of a core.
+"""
 
 COUNT_EVERY_S: Final = 5.0
 """How often it asks Redis for its counter, though nothing is due: an idle node is to cost little."""

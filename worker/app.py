@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import structlog
 from celery import Celery, signals
+from celery.worker import state
 
 from worker.delivery.node import Node
 from worker.errors import WrongSettings
@@ -47,9 +48,15 @@ class App(Celery):  # type: ignore[misc]  # Celery has no types
     @property
     def exit_code(self) -> int:
         """How the worker of this process ended: 0, unless an error or a second signal ended it."""
-        return getattr(self.controller, "exitcode", None) or 0
+        asked = _is_asked(state.should_stop) and not _is_asked(state.should_terminate)
+        # Celery counts the first Ctrl-C as a failure too.
+        return 0 if asked else getattr(self.controller, "exitcode", None) or 0
 
     _served = (0, 0)
+
+
+def _is_asked(code: int | None) -> bool:
+    return code is not None and code is not False  # 0 is asked
 
 
 def make_app() -> App:

@@ -1,5 +1,6 @@
 """What operators do with Celery's own tools while jobs are gathered in batches."""
 
+import signal
 from typing import Any
 from uuid import uuid4
 
@@ -73,6 +74,14 @@ def test_a_node_takes_from_a_queue_that_is_added_and_outlives_the_names_that_it_
     assert not {"ours", "odd"} & {queue["name"] for queue in next(iter(queues.values()))}
     assert node.stop() == 0
     client.close()
+
+
+def test_ctrl_c_is_no_failure(bank: Bank, start_node: StartNode, servers: Urls) -> None:
+    node = start_node(servers)
+
+    node.process.send_signal(signal.SIGINT)
+
+    assert node.process.wait(30) == 0
 
 
 def scheduled(inspect: Any) -> list[str]:

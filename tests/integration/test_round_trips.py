@@ -1,7 +1,10 @@
 """Statements that go out together: what is wrong with one is told at the end, and nothing half done is kept."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -172,6 +175,83 @@ def test_a_session_that_is_silent_after_a_round_trip_is_ended(
         be_silent(begun.connection)
 
     assert classify(raised.value) is Trouble.SILENT
+    assert names(bank) == []
+
+
+def test_a_round_trip_may_be_larger_than_any_socket_s_buffer(given: Resources) -> None:
+    large = Statement("SELECT octet_length(%(large)b::bytea)", {"large": bytes(64 * 1024 * 1024)})
+
+    with begin_with(given.engine, large) as begun, committing(begun.connection) as driver:
+        driver.execute(*large)
+
+    assert begun.rows == [[(64 * 1024 * 1024,)]]
+
+
+def test_a_body_that_rolls_back_has_failed_and_its_job_stays_known(bank: Bank) -> None:
+    rolls_back, neighbour = message("testing.roll_back", {"seconds": 0}), message("testing.think", {"seconds": 0})
+
+    alone, beside = bank.run(rolls_back)[0], bank.run(neighbour)[0]
+
+    assert (alone.outcome, beside.outcome) == ("retrying", "succeeded")
+    assert bank.value("SELECT count(*) FROM trivet.jobs WHERE state = 'retrying'") == 1
+
+
+class Interrupted(Exception):
+    """As a soft time limit: it comes at any moment."""
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Callable[[float], object]]:
+    """Raise `Interrupted` in so many seconds."""
+
+    def ring(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield partial(signal.setitimer, signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+SLEEP = Statement("SELECT pg_sleep(1)", {})
+
+
+@pytest.mark.parametrize("first", [[INSERT_A, SLEEP], [INSERT_A]])
+def test_an_interruption_of_a_round_trip_comes_out_and_nothing_is_kept(
+    bank: Bank, given: Resources, interrupt: Callable[[float], object], first: list[Statement]
+) -> None:
+    interrupt(0.3)
+    with (
+        pytest.raises(Interrupted),
+        begin_with(given.engine, *first) as begun,
+        committing(begun.connection) as driver,
+    ):
+        driver.execute(*SLEEP)
+    with begin_with(given.engine, Statement("SELECT 1", {})):
+        pass
+
+    assert names(bank) == []
+
+
+def leave_in_autocommit(driver: "psycopg.Connection[Any]") -> None:
+    driver.autocommit = True
+
+
+def leave_in_a_pipeline(driver: "psycopg.Connection[Any]") -> None:
+    driver.pgconn.enter_pipeline_mode()
+
+
+@pytest.mark.parametrize("leave", [leave_in_autocommit, leave_in_a_pipeline])
+def test_a_connection_that_was_left_unfinished_is_replaced(
+    bank: Bank, given: Resources, leave: Callable[["psycopg.Connection[Any]"], None]
+) -> None:
+    given.engine.dispose()
+    with given.engine.connect() as connection:
+        leave(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
+    with given.engine.connect() as connection:
+        connection.exec_driver_sql(INSERT, ("a",))
+        connection.rollback()
+
     assert names(bank) == []
 
 

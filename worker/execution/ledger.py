@@ -151,9 +151,9 @@ def record(standing: Sequence[Attempt], subjects: Sequence[str], owed: Sequence[
 
 
 @cache
-def _record_with(owe: LiteralString) -> LiteralString:
+def _record_with(inserting: LiteralString) -> LiteralString:
     return f"""
-        WITH owed AS ({owe}),
+        WITH owed AS ({inserting}),
         numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS place FROM owed)
         UPDATE trivet.jobs AS job
         SET state = new.state, subject = new.subject, data = new.data::jsonb, attempts = attempts + 1,

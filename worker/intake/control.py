@@ -20,6 +20,7 @@ from celery.worker.control import scheduled as celerys_scheduled
 from celery.worker.control import stats as celerys_stats
 from celery.worker.control import time_limit as celerys_time_limit
 
+from worker.errors import WrongSettings
 from worker.execution.job import JOBS
 from worker.intake.arrivals import Arrival
 from worker.intake.gathering import Gathering
@@ -85,9 +86,13 @@ def add_consumer(state: Any, queue: Any, *exchange: Any, **options: Any) -> Any:
     """Take from one more queue, at once: Celery would do it after the answer, where an error ends the node."""
     try:
         check_queue(queue)
+    except WrongSettings as error:
+        return nok(f"not added: {error}")
+    served = state.consumer.task_consumer.consuming_from(queue)
+    try:
         state.consumer.add_task_queue(queue, *exchange, **options)
     except Exception as error:  # noqa: BLE001 - whatever the caller gave, which only kombu can judge
-        if isinstance(queue, str):
+        if not served:
             state.consumer.cancel_task_queue(queue)
         return nok(f"not added: {type(error).__name__}: {error}")
     return ok(f"add consumer {queue}")

@@ -62,8 +62,6 @@ def check_queue(name: object) -> None:
         raise WrongSettings(f"the name of a queue is a text that is not empty, not {name!r:.50}")
     if "\n" in name or SEPARATOR in name:
         raise WrongSettings(f"the name of a queue contains a line break or what separates priorities: {name!r:.50}")
-    if not name.isprintable():
-        raise WrongSettings(f"the name of a queue contains what cannot be printed: {name!r:.50}")
 
 
 def _suffix(priority: int) -> str:

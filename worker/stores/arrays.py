@@ -29,6 +29,9 @@ class _Kind(NamedTuple):
     encode: Callable[[Any], bytes]
 
 
+NOT_PACKED: Final = (TypeError, AttributeError, ValueError, OverflowError, LookupError, struct.error)
+"""What `pack` raises."""
+
 _ZERO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
 
@@ -36,6 +39,10 @@ _HEAD: Final = struct.Struct("!iiIii")  # dimensions, whether any is NULL, the o
 _EMPTY: Final = struct.Struct("!iiI")
 _LENGTH: Final = struct.Struct("!i")
 _NULL: Final = _LENGTH.pack(-1)
+
+
+def _bytea(value: Any) -> bytes:
+    return value if type(value) is bytes else bytes(memoryview(value))
 
 
 def _integer(size: int) -> Callable[[int], bytes]:
@@ -47,8 +54,8 @@ def _timestamp(value: datetime) -> bytes:
 
 
 _KINDS: Final[Mapping[str, _Kind]] = {
-    "boolean": _Kind(16, lambda value: b"\1" if value else b"\0"),
-    "bytea": _Kind(17, bytes),
+    "boolean": _Kind(16, {False: b"\0", True: b"\1"}.__getitem__),
+    "bytea": _Kind(17, _bytea),
     "bigint": _Kind(20, _integer(8)),
     "smallint": _Kind(21, _integer(2)),
     "integer": _Kind(23, _integer(4)),
@@ -62,8 +69,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 def pack(kind: str, values: Sequence[Any]) -> Packed:
     """The array of these values, None among them, of a type by its name in lower case.
 
-    Raises `KeyError` for a type that this does not know, and `TypeError`, `AttributeError`, `OverflowError` or
-    `struct.error` for a value that is none of its own.
+    Raises one of `NOT_PACKED` for a type that this does not know, or a value that is none of its own.
     """
     oid, encode = _KINDS[kind]
     if not values:
@@ -85,4 +91,6 @@ class _AsItIs(Dumper):
         return obj
 
 
-psycopg.adapters.register_dumper(Packed, _AsItIs)
+def register(connection: "psycopg.Connection[Any]") -> None:
+    """Let a connection send arrays that are packed."""
+    connection.adapters.register_dumper(Packed, _AsItIs)

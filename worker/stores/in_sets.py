@@ -1,6 +1,5 @@
 """Writing many rows in one statement, from one array a column: a round trip a batch, not one a row."""
 
-import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -9,7 +8,7 @@ from sqlalchemy import Table, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from worker.stores.arrays import Packed, pack
+from worker.stores.arrays import NOT_PACKED, Packed, pack
 
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column, by its name: all of one length, row by row."""
@@ -53,19 +52,19 @@ def _rows(table: Table, names: Sequence[str]) -> str:
 
 
 def _arrays(table: Table, columns: Columns) -> dict[str, list[Any] | Packed]:
-    return {name: _array(_kind(table, name), list(values)) for name, values in columns.items()}
+    return {name: _array(_kind(table, name).lower(), list(values)) for name, values in columns.items()}
 
 
 def _array(kind: str, values: list[Any]) -> list[Any] | Packed:
     try:
         return pack(kind, values)
-    except (TypeError, AttributeError, OverflowError, KeyError, struct.error):
+    except NOT_PACKED:
         return values  # of a type, or in a form, that psycopg knows, or tells what is wrong with
 
 
 @cache
 def _kind(table: Table, name: str) -> str:
-    return table.c[name].type.compile(_POSTGRESQL).lower()
+    return table.c[name].type.compile(_POSTGRESQL)
 
 
 def _table(row: type[Any]) -> Table:

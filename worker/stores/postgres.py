@@ -11,6 +11,7 @@ import structlog
 from psycopg import Connection, Cursor, Error, OperationalError
 from psycopg.abc import Query
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PipelineStatus
 from psycopg.rows import TupleRow
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -19,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from worker.errors import WrongSettings
 from worker.settings import Settings
+from worker.stores.arrays import register
 
 QUERY = "query"
 SLOW_QUERY = "query.slow"
@@ -93,7 +95,11 @@ def _ms(seconds: float) -> int:
 
 
 def _replace_stale(engine: Engine, idle_max_s: float) -> None:
-    """Have the pool replace, when it is asked for it, a connection that is dead or was idle for too long."""
+    """Have the pool replace, when it is asked for it, one that is dead, unfinished or was idle for too long."""
+
+    @event.listens_for(engine, "connect")
+    def teach(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        register(cast("Connection[Any]", connection))
 
     @event.listens_for(engine, "checkin")
     def rest(_connection: object, entry: ConnectionPoolEntry) -> None:
@@ -105,9 +111,15 @@ def _replace_stale(engine: Engine, idle_max_s: float) -> None:
         idle_s = 0 if idle_since is None else time.monotonic() - idle_since
         if idle_s > idle_max_s:
             raise DisconnectionError("idle for too long")  # the pool connects anew; `info` starts empty
+        if _is_unfinished(cast("Connection[Any]", connection)):
+            raise DisconnectionError("left by an interruption in the middle of a round trip")
         # `pool_pre_ping` would ask each time, which a job that runs alone waits for twice.
         if idle_s > FRESH_S or has_news(cast("Connection[Any]", connection)):
             _ask(engine, connection)
+
+
+def _is_unfinished(connection: "Connection[Any]") -> bool:
+    return connection.autocommit or connection.pgconn.pipeline_status != PipelineStatus.OFF
 
 
 def has_news(connection: "Connection[Any]") -> bool:
@@ -133,7 +145,8 @@ def _timed_cursor(slow_ms: float) -> type[Cursor[TupleRow]]:
 
     This is on the hot path, and costs two clock readings and a comparison unless there is something to log.
     (SQLAlchemy's own events around a query cost a seventh of a small one.) Server-side cursors are not timed.
-    Statements of one round trip are timed together, by whoever sends them, with `report`.
+    Statements of one round trip are timed together, by whoever sends them, with `report`; what is logged of each at
+    level debug is the sending.
     """
     tell = _reporter(slow_ms)
     clock = time.perf_counter

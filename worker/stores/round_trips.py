@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.generators import send
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
 from worker.stores.postgres import has_news
@@ -39,8 +40,8 @@ def begin_with(engine: Engine, *statements: Statement) -> Iterator[Begun]:
     """
     with engine.connect() as connection:
         driver = _driver(connection)
-        driver.autocommit = True  # else psycopg begins by itself, and waits for that
         try:
+            driver.autocommit = True  # else psycopg begins by itself, and waits for that
             with connection.begin(), _told_of_loss(connection, driver):
                 yield Begun(connection, _begin(driver, statements))
         finally:
@@ -67,9 +68,12 @@ def committing(connection: Connection) -> Iterator["psycopg.Connection[Any]"]:
 
     As `one_round_trip`. The transaction's own commit has nothing left to do, and nothing may be written behind the
     block. Raises `psycopg.Error`: nothing is committed then, unless the link was lost; who runs it again must be
-    able to tell, as the claim of a job is.
+    able to tell, as the claim of a job is. Raises `InvalidRequestError` when somebody has rolled it back before.
     """
     driver = _driver(connection)
+    if driver.autocommit and driver.info.transaction_status == TransactionStatus.IDLE:
+        # Each statement would be a transaction of its own.
+        raise InvalidRequestError("the transaction has been ended by a body: it must neither commit nor roll back")
     with _in_the_drivers_words(), _timed(driver, "-- the last statements and COMMIT"), _pipeline(driver):
         yield driver
         driver.execute("COMMIT")
@@ -77,10 +81,10 @@ def committing(connection: Connection) -> Iterator["psycopg.Connection[Any]"]:
 
 @contextmanager
 def _told_of_loss(connection: Connection, driver: "psycopg.Connection[Any]") -> Iterator[None]:
-    """Tell SQLAlchemy that the link is lost: its rollback would fail, and hide the error that says why."""
+    """Tell SQLAlchemy that the link is lost: its rollback would fail, and hide what says why."""
     try:
         yield
-    except psycopg.Error as error:
+    except BaseException as error:
         if driver.closed:
             connection.invalidate(error)
         raise
@@ -115,32 +119,50 @@ def _begin(driver: "psycopg.Connection[Any]", statements: Sequence[Statement]) -
 
 @contextmanager
 def _pipeline(driver: "psycopg.Connection[Any]") -> Iterator[None]:
-    """Psycopg's pipeline, whose last message is a Sync, and no Flush as psycopg has it.
-
-    PostgreSQL watches for silence from the end of a Sync to the next message, of whatever kind: behind a Flush a
-    process that froze would keep its rows locked for ever.
-    """
+    """Psycopg's pipeline, ended as we need it. An interruption comes out as it is, and closes the connection."""
     if has_news(driver):
-        driver.execute(
-            "SELECT 1"
-        )  # raises what the server said when it ended the session: a pipeline passes over it
-    with driver.pipeline() as pipeline:
-        inside: Any = pipeline  # its own parts, by their names; tests/integration/test_round_trips.py holds this
+        # It raises what the server said when it ended the session: a pipeline passes over it.
+        driver.execute("SELECT 1")
+    try:
+        with driver.pipeline() as pipeline:
+            _send_at_once(pipeline)
+            yield
+    except psycopg.OperationalError as error:
+        interruption = error.__context__
+        if driver.pgconn.pipeline_status == PipelineStatus.OFF or isinstance(interruption, psycopg.Error | None):
+            raise
+        driver.close()
+        raise interruption from error
 
-        def sync_and_fetch() -> Iterator[Any]:
-            try:
-                inside._enqueue_sync()  # noqa: SLF001
-                yield from inside._communicate_gen()  # noqa: SLF001
-            finally:
-                yield from inside._fetch_gen(flush=False)  # noqa: SLF001
 
-        inside._exit_gen = sync_and_fetch  # noqa: SLF001
-        yield
+def _send_at_once(pipeline: Any) -> None:
+    """Let a pipeline send everything at its end, and end with a Sync: docs/decisions/0016.
+
+    PostgreSQL watches for silence from the answer to a Sync until the next message of any kind. psycopg sends each
+    statement when it comes, and a Flush behind the Sync: a process that froze then would keep its rows locked for
+    ever. These are parts of psycopg by their names; `tests/integration/test_round_trips.py` holds them.
+    """
+    communicate = pipeline._communicate_gen  # noqa: SLF001
+
+    def hold_back() -> Iterator[Any]:
+        yield from ()
+
+    def sync_and_fetch() -> Iterator[Any]:
+        try:
+            pipeline._enqueue_sync()  # noqa: SLF001
+            yield from communicate()
+            yield from send(pipeline.pgconn)  # what did not fit into the socket
+        finally:
+            yield from pipeline._fetch_gen(flush=False)  # noqa: SLF001
+
+    pipeline._communicate_gen = hold_back  # noqa: SLF001
+    pipeline._sync_gen = pipeline._exit_gen = sync_and_fetch  # noqa: SLF001
 
 
 def _leave(driver: "psycopg.Connection[Any]") -> None:
     """Give the connection back as others expect it; where that cannot be, nobody may get it."""
-    if driver.info.transaction_status == TransactionStatus.IDLE:
+    ended = driver.info.transaction_status == TransactionStatus.IDLE
+    if ended and driver.pgconn.pipeline_status == PipelineStatus.OFF:
         driver.autocommit = False
     else:
         driver.close()

@@ -7,4 +7,4 @@ from kombu import pools
 @pytest.fixture(autouse=True)
 def _own_connections() -> None:
     """kombu keeps its connections by URL for the whole process: those that an earlier test cut are among them."""
-    pools.reset()  # type: ignore[no-untyped-call]  # kombu has no types
+    pools.reset()

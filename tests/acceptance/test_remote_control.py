@@ -53,24 +53,26 @@ def test_a_node_takes_from_a_queue_that_is_added_and_outlives_the_names_that_it_
     control = client.control
 
     def tell(command: str, **given: Any) -> Any:
-        ((answer,),) = [told.values() for told in control.broadcast(command, arguments=given, reply=True, limit=1)]
+        ((answer,),) = [
+            told.values() for told in control.broadcast(command, given, reply=True, timeout=15, limit=1)
+        ]
         return answer
 
     refused = [tell("add_consumer", queue=name) for name in REFUSED_NAMES]
     odd = [tell("add_consumer", queue="odd", **options) for options in ODD_OPTIONS]
     tell("cancel_consumer", queue="odd")
     not_cancelled = tell("cancel_consumer", queue=[])
-    (added,) = control.add_consumer("ours", reply=True)
+    added = tell("add_consumer", queue="ours")
     bank.run.given.redis.lpush("ours", envelope(message("accounts.deposit", {"account": account, "amount": 1})))
     wait_for(lambda: bank.balance(account) == 1, 10)
-    (cancelled,) = control.cancel_consumer("ours", reply=True)
+    cancelled = tell("cancel_consumer", queue="ours")
 
     assert ["not added" in answer["error"] for answer in refused] == [True] * len(REFUSED_NAMES)
     assert "no such type" in odd[0]["error"]
     assert "not cancelled" in not_cancelled["error"]
-    assert "ok" in next(iter(added.values()))
-    assert "ok" in next(iter(cancelled.values()))
-    queues = client.control.inspect(timeout=2).active_queues()
+    assert "ok" in added
+    assert "ok" in cancelled
+    queues = control.inspect(timeout=15, limit=1).active_queues()
     assert not {"ours", "odd"} & {queue["name"] for queue in next(iter(queues.values()))}
     assert node.stop() == 0
     client.close()

@@ -14,7 +14,7 @@ from worker.errors import TrivetError
 from worker.intake.keys import PRIORITIES, Keys
 
 
-class ForeignKey(TrivetError):
+class KeyTaken(TrivetError):
     """A key that is ours by name is not ours by type."""
 
 
@@ -86,7 +86,9 @@ class Queues:
         answers = pipeline.execute(raise_on_error=False)
         for (_, key), answer in zip(commands, answers, strict=True):
             if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
-                raise ForeignKey(f"the key {key!r} in Redis has another type: somebody else uses it; rename it")
+                raise KeyTaken(
+                    f"the key {key!r} in Redis has another type: somebody else uses it, and must take another name"
+                )
             if isinstance(answer, Exception):
                 raise answer
         return answers

@@ -53,6 +53,7 @@ def open_engine(settings: Settings, *, application_name: str = "trivet") -> Engi
         pool_timeout=settings.pool_timeout_s,
         pool_use_lifo=True,  # the few that are needed stay warm; the others grow idle and are replaced
     )
+    _know_arrays(engine)
     _replace_stale(engine, settings.pool_idle_s)
     return engine
 
@@ -94,12 +95,14 @@ def _ms(seconds: float) -> int:
     return math.ceil(seconds * 1_000)
 
 
-def _replace_stale(engine: Engine, idle_max_s: float) -> None:
-    """Have the pool replace, when it is asked for it, one that is dead, unfinished or was idle for too long."""
-
+def _know_arrays(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def teach(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         register(cast("Connection[Any]", connection))
+
+
+def _replace_stale(engine: Engine, idle_max_s: float) -> None:
+    """Have the pool replace, when it is asked for it, one that is dead, unfinished or was idle for too long."""
 
     @event.listens_for(engine, "checkin")
     def rest(_connection: object, entry: ConnectionPoolEntry) -> None:

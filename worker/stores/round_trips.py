@@ -102,7 +102,7 @@ def _timed(driver: "psycopg.Connection[Any]", told: str) -> Iterator[None]:
 
 @contextmanager
 def _in_the_drivers_words() -> Iterator[None]:
-    """The error of a statement may come early, through SQLAlchemy, when the next one is sent."""
+    """What is wrong before anything is sent, a value or the link, comes through SQLAlchemy."""
     try:
         yield
     except DBAPIError as error:

@@ -22,12 +22,15 @@ demo: $(READY) ## set up, start the embedded servers, run a mixed workload and c
 up: $(READY) ## the whole stack in the foreground, until Ctrl-C
 	@$(BIN)/trivet up $(ARGS)
 
+# They start some hundred processes: each would compile our modules anew.
+test faults browser: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choose)
 	@$(BIN)/pytest -n 3 $(ARGS) $(TESTS)
 
 faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off, and whole stacks, and all that is generated: half an hour
 	@$(BIN)/pytest $(ARGS) tests/long tests/faults
-	@TRIVET_TEST_TIMES=5 $(BIN)/pytest $(ARGS) -m generated tests/integration
+	@TRIVET_TEST_TIMES=8 $(BIN)/pytest $(ARGS) -m generated tests/integration
 
 browser: $(READY) ## Flower in a real Chromium: needs Debian's packages chromium and chromium-driver
 	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/pytest $(ARGS) tests/browser

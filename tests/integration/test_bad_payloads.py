@@ -17,7 +17,7 @@ from worker.delivery.node import Node
 from worker.errors import Outcome
 from worker.stores.resources import Resources
 
-EXAMPLES = 8 * TIMES
+EXAMPLES = 5 * TIMES
 BATCH_MAX = 5
 
 

@@ -30,7 +30,7 @@ test: $(READY) ## every ring of tests, on real servers (TESTS=tests/unit to choo
 
 faults: $(READY) ## nodes, processes and Redis killed, frozen and cut off, and whole stacks, and all that is generated: half an hour
 	@$(BIN)/pytest $(ARGS) tests/long tests/faults
-	@TRIVET_TEST_TIMES=8 $(BIN)/pytest $(ARGS) -m generated tests/integration
+	@TRIVET_TEST_TIMES=5 $(BIN)/pytest $(ARGS) -m generated tests/integration
 
 browser: $(READY) ## Flower in a real Chromium: needs Debian's packages chromium and chromium-driver
 	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/pytest $(ARGS) tests/browser

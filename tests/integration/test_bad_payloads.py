@@ -17,7 +17,7 @@ from worker.delivery.node import Node
 from worker.errors import Outcome
 from worker.stores.resources import Resources
 
-EXAMPLES = 5 * TIMES
+EXAMPLES = 8 * TIMES if TIMES > 1 else 5
 BATCH_MAX = 5
 
 

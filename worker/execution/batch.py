@@ -15,14 +15,15 @@ from worker.backoff import backoff_s
 from worker.crash_points import crash_point
 from worker.errors import StoreUnavailable, Unavailable
 from worker.execution.attempt import Attempt, Ending
+from worker.execution.claiming import claim
 from worker.execution.command import Command, Result
 from worker.execution.isolation import CannotUndo, Perform, ways
 from worker.execution.job import JOBS, Job, no_locks
-from worker.execution.ledger import claim, record, record_conflicts
 from worker.execution.limiting import give_back, limit
 from worker.execution.locking import lock
 from worker.execution.owing import owed_by, subject_of
 from worker.execution.reading import read
+from worker.execution.recording import record, record_conflicts
 from worker.execution.unit_of_work import UnitOfWork
 from worker.execution.verdict import judge
 from worker.messages import Message
@@ -172,7 +173,7 @@ def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, per
         record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
         owed = [(attempt, row) for attempt in attempts for row in owed_by(job, attempt, now)]
         with committing(connection) as driver:
-            driver.execute(*record(standing, [subject_of(job, attempt) for attempt in standing], owed))
+            driver.execute(*record(job.name, standing, [subject_of(job, attempt) for attempt in standing], owed))
             crash_point("after_record")
     crash_point("after_commit")
     outcomes = Counter(attempt.ended.outcome.value for attempt in attempts)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.producer import NotEnqueued, QueueFull
     from worker.stores.in_sets import insert_many, update_many
     from worker.stores.limits import RateLimit
-    from worker.stores.round_trips import one_round_trip
+    from worker.stores.round_trips import last_round_trip, one_round_trip
     from worker.subscriber import Subscriber
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "UnitOfWork",
     "insert_many",
     "job",
+    "last_round_trip",
     "one_round_trip",
     "update_many",
 ]
@@ -78,6 +79,7 @@ _HOMES: Final = {
     "Unavailable": "errors",
     "UnitOfWork": "execution.unit_of_work",
     "insert_many": "stores.in_sets",
+    "last_round_trip": "stores.round_trips",
     "one_round_trip": "stores.round_trips",
     "update_many": "stores.in_sets",
 }

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from tasks.model import Account, LedgerEntry
 from tasks.model.projections import Projection, project
-from worker import Document, Rejected, Result, UnitOfWork, insert_many, one_round_trip, update_many
+from worker import Document, Rejected, Result, UnitOfWork, insert_many, last_round_trip, update_many
 
 R = TypeVar("R", bound=Result)
 
@@ -78,7 +78,7 @@ def write_all(session: Session, movements: Iterable[Moved[R]]) -> None:
         accounts |= {account.id: account for account in moved.changed}
         entries += moved.entries
     balances = [account.balance for account in accounts.values()]
-    with one_round_trip(session):
+    with last_round_trip(session):
         # The entries first: their foreign keys find accounts that are locked and not yet changed, which costs them
         # nothing more.
         insert_many(session, LedgerEntry, dict(zip(Entry._fields, zip(*entries, strict=True), strict=False)))

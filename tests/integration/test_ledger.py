@@ -1,7 +1,7 @@
 """Claims: whoever comes, how often and from wherever, a job takes effect once and keeps its first ending."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -39,6 +39,27 @@ class Said(Result):
 @job("testing.say")
 def say(command: Say, _work: UnitOfWork) -> Said:
     return Said(text="x" * command.size)
+
+
+class Meet(Command):
+    """Run beside another node that runs the same job."""
+
+
+class Met(Result):
+    """How many ran it."""
+
+    number: int
+
+
+MEETING: list[Callable[[], object]] = []
+
+
+@job("testing.meet")
+def meet(_command: Meet, _work: UnitOfWork) -> Met:
+    if not MEETING:
+        return Met(number=2)
+    MEETING.pop()()
+    return Met(number=1)
 
 
 @pytest.fixture
@@ -368,3 +389,17 @@ def test_no_result_is_stored_that_is_larger_than_64_kib(bank: Bank, size: int) -
     stored: Any = bank.run.given.redis.get(f"celery-task-meta-{sent.task_id}")
     assert len(stored or b"") <= RESULT_MAX + 1024, "the result and its envelope"
     assert (results(bank, sent) == ["SUCCESS"]) == (size < RESULT_MAX)
+
+
+def test_of_two_nodes_that_run_one_job_at_once_the_first_to_commit_counts(
+    bank: Bank, nodes: Sequence[Runner]
+) -> None:
+    same, neighbour = message("testing.meet", {}), message("testing.say", {"size": 1})
+    MEETING.append(lambda: nodes[1](same))
+
+    ours = nodes[0](same)
+    theirs = nodes[1](same, neighbour)
+
+    assert [ending.data for ending in (ours[0], theirs[0])] == [{"number": 2}] * 2
+    assert bank.rows("SELECT state, attempts FROM trivet.jobs WHERE task = 'testing.meet'") == [("succeeded", 1)]
+    assert bank.value("SELECT count(*) FROM trivet.outbox") == 0

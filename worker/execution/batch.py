@@ -161,6 +161,7 @@ def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, per
         Session(connection, join_transaction_mode="rollback_only") as session,
     ):
         crash_point("after_claim")
+        record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
         _judge_failures(job, attempts)
         runnable = [attempt for attempt in attempts if attempt.runnable and not attempt.repeats]
         runnable = limit(job, runnable, given.hasty)
@@ -170,7 +171,6 @@ def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, per
         crash_point("after_perform")
         _follow_earlier(attempts)
         standing = [attempt for attempt in attempts if not (attempt.repeats or attempt.apart)]
-        record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
         owed = [(attempt, row) for attempt in attempts for row in owed_by(job, attempt, now)]
         with committing(connection) as driver:
             driver.execute(*record(job.name, standing, [subject_of(job, attempt) for attempt in standing], owed))

@@ -5,8 +5,9 @@ libpq's pipeline mode: https://www.postgresql.org/docs/current/libpq-pipeline-mo
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, LiteralString, NamedTuple, cast
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Final, LiteralString, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.generators import send
@@ -43,7 +44,10 @@ def begin_with(engine: Engine, *statements: Statement) -> Iterator[Begun]:
         try:
             driver.autocommit = True  # else psycopg begins by itself, and waits for that
             with connection.begin(), _told_of_loss(connection, driver):
-                yield Begun(connection, _begin(driver, statements))
+                try:
+                    yield Begun(connection, _begin(driver, statements))
+                finally:
+                    _abandon(driver)
         finally:
             _leave(driver)
 
@@ -61,19 +65,40 @@ def one_round_trip(session: Session) -> Iterator[None]:
 
 
 @contextmanager
+def last_round_trip(session: Session) -> Iterator[None]:
+    """As `one_round_trip`, for the last that a set-based body writes, and nobody waits for it.
+
+    PostgreSQL works on it while the batch writes down its outcomes, and answers with the commit. That raises what is
+    wrong, and the batch starts again as if its body had raised it. Nothing else may be asked of the session then.
+    """
+    driver = _driver(session.connection())
+    _refuse_ended(driver)
+    with (
+        _in_the_drivers_words(),
+        _timed(driver, "-- sending the last statements of a body"),
+        _interruptions_come_out(driver),
+        ExitStack() as unless_sent,
+    ):
+        pipeline = unless_sent.enter_context(_open(driver))
+        yield
+        driver.wait(pipeline._send_gen())  # noqa: SLF001 - made by `_send_at_once`
+        pipeline._communicate_gen = _refuse  # noqa: SLF001
+        _sent_ahead[driver] = pipeline, unless_sent.pop_all()
+
+
+@contextmanager
 def committing(connection: Connection) -> Iterator["psycopg.Connection[Any]"]:
     """Send the statements inside and the commit that ends their transaction in one round trip.
 
     Yields psycopg's connection, to which a statement costs less than through SQLAlchemy.
 
-    As `one_round_trip`. The transaction's own commit has nothing left to do, and nothing may be written behind the
-    block. Raises `psycopg.Error`: nothing is committed then, unless the link was lost; who runs it again must be
-    able to tell, as the claim of a job is. Raises `InvalidRequestError` when somebody has rolled it back before.
+    As `one_round_trip`; the answers to a `last_round_trip` come with it. The transaction's own commit has nothing
+    left to do, and nothing may be written behind the block. Raises `psycopg.Error`: nothing is committed then,
+    unless the link was lost; who runs it again must be able to tell, as the ledger of jobs does. Raises
+    `InvalidRequestError` when somebody has rolled it back before.
     """
     driver = _driver(connection)
-    if driver.autocommit and driver.info.transaction_status == TransactionStatus.IDLE:
-        # Each statement would be a transaction of its own.
-        raise InvalidRequestError("the transaction has been ended by a body: it must neither commit nor roll back")
+    _refuse_ended(driver)
     with _in_the_drivers_words(), _timed(driver, "-- the last statements and COMMIT"), _pipeline(driver):
         yield driver
         driver.execute("COMMIT")
@@ -117,22 +142,68 @@ def _begin(driver: "psycopg.Connection[Any]", statements: Sequence[Statement]) -
     return [cursor.fetchall() for cursor in cursors]
 
 
+_sent_ahead: Final[WeakKeyDictionary["psycopg.Connection[Any]", tuple[Any, ExitStack]]] = WeakKeyDictionary()
+"""The pipelines that are still open behind a `last_round_trip`."""
+
+
+def _refuse_ended(driver: "psycopg.Connection[Any]") -> None:
+    if driver.autocommit and driver.info.transaction_status == TransactionStatus.IDLE:
+        # Each statement would be a transaction of its own.
+        raise InvalidRequestError("the transaction has been ended by a body: it must neither commit nor roll back")
+
+
 @contextmanager
 def _pipeline(driver: "psycopg.Connection[Any]") -> Iterator[None]:
-    """Psycopg's pipeline, ended as we need it. An interruption comes out as it is, and closes the connection."""
+    """Psycopg's pipeline, ended as we need it; the one that is open still, if there is one."""
+    with _interruptions_come_out(driver), _reopen(driver) if driver in _sent_ahead else _open(driver):
+        yield
+
+
+@contextmanager
+def _open(driver: "psycopg.Connection[Any]") -> Iterator[Any]:
     if has_news(driver):
         # It raises what the server said when it ended the session: a pipeline passes over it.
         driver.execute("SELECT 1")
+    with driver.pipeline() as pipeline:
+        _send_at_once(pipeline)
+        yield pipeline
+
+
+@contextmanager
+def _reopen(driver: "psycopg.Connection[Any]") -> Iterator[None]:
+    pipeline, ends = _sent_ahead.pop(driver)
+    with ends:
+        pipeline._communicate_gen = _hold_back  # noqa: SLF001
+        yield
+
+
+def _abandon(driver: "psycopg.Connection[Any]") -> None:
+    """Wait for the answers that nobody wants any more: the transaction has failed for another reason."""
+    if driver in _sent_ahead:
+        with suppress(psycopg.Error), _pipeline(driver):
+            pass
+
+
+@contextmanager
+def _interruptions_come_out(driver: "psycopg.Connection[Any]") -> Iterator[None]:
+    """An interruption in a pipeline comes out as it is, and closes the connection."""
     try:
-        with driver.pipeline() as pipeline:
-            _send_at_once(pipeline)
-            yield
+        yield
     except psycopg.OperationalError as error:
         interruption = error.__context__
         if driver.pgconn.pipeline_status == PipelineStatus.OFF or isinstance(interruption, psycopg.Error | None):
             raise
         driver.close()
         raise interruption from error
+
+
+def _hold_back() -> Iterator[Any]:
+    yield from ()
+
+
+def _refuse() -> Iterator[Any]:
+    yield from ()
+    raise InvalidRequestError("nothing may be asked behind a last_round_trip")
 
 
 def _send_at_once(pipeline: Any) -> None:
@@ -144,18 +215,22 @@ def _send_at_once(pipeline: Any) -> None:
     """
     communicate = pipeline._communicate_gen  # noqa: SLF001
 
-    def hold_back() -> Iterator[Any]:
-        yield from ()
+    def send_and_sync() -> Iterator[Any]:
+        pipeline._enqueue_sync()  # noqa: SLF001
+        yield from communicate()
+        yield from send(pipeline.pgconn)  # what did not fit into the socket
 
     def sync_and_fetch() -> Iterator[Any]:
         try:
-            pipeline._enqueue_sync()  # noqa: SLF001
-            yield from communicate()
-            yield from send(pipeline.pgconn)  # what did not fit into the socket
-        finally:
-            yield from pipeline._fetch_gen(flush=False)  # noqa: SLF001
+            yield from send_and_sync()
+        except psycopg.Error:  # an answer that came while the rest was sent: those behind it only say that
+            with suppress(psycopg.Error):
+                yield from pipeline._fetch_gen(flush=False)  # noqa: SLF001
+            raise
+        yield from pipeline._fetch_gen(flush=False)  # noqa: SLF001
 
-    pipeline._communicate_gen = hold_back  # noqa: SLF001
+    pipeline._communicate_gen = _hold_back  # noqa: SLF001
+    pipeline._send_gen = send_and_sync  # noqa: SLF001
     pipeline._sync_gen = pipeline._exit_gen = sync_and_fetch  # noqa: SLF001
 
 

@@ -101,12 +101,14 @@ def test_a_failure_behind_it_keeps_nothing_and_gives_the_connection_back(
 def test_a_body_that_ended_the_transaction_writes_nothing_with_it(
     bank: Bank, given: Resources, end: Callable[[Session], None]
 ) -> None:
-    with pytest.raises(InvalidRequestError), begin_with(given.engine, ASK) as (connection, _):
-        session = Session(connection, join_transaction_mode="control_fully")
+    def body(session: Session) -> None:
         session.connection()
         end(session)
         with last_round_trip(session):
             insert(session, "a")
+
+    with pytest.raises(InvalidRequestError), begin_with(given.engine, ASK) as (connection, _):
+        body(Session(connection, join_transaction_mode="control_fully"))
 
     assert names(bank) == []
 
@@ -114,13 +116,16 @@ def test_a_body_that_ended_the_transaction_writes_nothing_with_it(
 def test_a_session_that_is_silent_behind_it_is_ended(bank: Bank, given: Resources) -> None:
     impatient = Statement("SELECT set_config('idle_in_transaction_session_timeout', '300ms', true)", {})
 
+    def be_silent(connection: Connection) -> None:
+        time.sleep(1)
+        with committing(connection) as driver:
+            driver.execute(INSERT, ("b",))
+
     with (
         pytest.raises((psycopg.Error, DBAPIError)) as raised,
         begun(given, "a", first=impatient) as connection,
     ):
-        time.sleep(1)
-        with committing(connection) as driver:
-            driver.execute(INSERT, ("b",))
+        be_silent(connection)
 
     # No body was silent: either counts no failure of a job's own.
     assert classify(raised.value) in {Trouble.SILENT, Trouble.AWAY}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -20,8 +19,7 @@ TURN_BYTES: Final = 16 * 1024 * 1024
 """Bytes that it carries of each lane, if it is more than one row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """One row that a turn has read; `id` is the version of its documents and the sequence of its event."""
 
     id: int
@@ -108,7 +106,7 @@ def _found(held: Sequence[int], read: Iterable[tuple[Any, ...]]) -> Found:
     rows: dict[Lane, list[Due]] = {lane: [] for lane in Lane}
     for lane, turns, *row in read:
         committed = committed or turns
-        rows[lane].append(Due(*row))
+        rows[lane].append(Due._make(row))
     return Found(held, rows, committed)
 
 

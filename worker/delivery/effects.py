@@ -4,20 +4,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from types import NoneType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple, get_args
 from uuid import UUID
 
 import bson
 from bson.errors import InvalidDocument
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 from worker.errors import InvalidPayload
+from worker.messages import text_of
 
 DOCUMENT_MAX = 16 * 1024 * 1024 - 16 * 1024
 """Bytes of BSON that MongoDB takes, less room for version and tombstone mark."""
 
 _AS_IT_IS: Final = frozenset({str, int, float, bool, NoneType, datetime})
+_SIMPLE: Final[frozenset[Any]] = _AS_IT_IS | {UUID}
 
 COLLECTION: Final = re.compile(r"(?!system\.)[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
 """Names that MongoDB takes for collections; stricter than it, so that none needs quotes anywhere."""
@@ -46,8 +50,7 @@ class Document(BaseModel):
         cls.kinds.append(cls)
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentChange:
+class DocumentChange(NamedTuple):
     """One document as it is after the job; without content it is gone and a tombstone stays.
 
     With `sweep` it is the tombstone that goes, if its version is no higher than that. `new`: in all likelihood
@@ -63,12 +66,12 @@ class DocumentChange:
     @classmethod
     def store(cls, document: Document, *, new: bool = False) -> "DocumentChange":
         """The document takes this place, in full."""
-        return cls(document.collection, str(document.id), content_of(document), new=new)
+        return cls(document.collection, text_of(document.id), content_of(document), new=new)
 
     @classmethod
     def remove(cls, kind: type[Document], key: UUID) -> "DocumentChange":
         """The document goes."""
-        return cls(kind.collection, str(key), None)
+        return cls(kind.collection, text_of(key), None)
 
     def to_bson(self) -> bytes:
         """As the outbox keeps it. Raises `InvalidPayload` for what MongoDB would refuse later."""
@@ -121,7 +124,8 @@ def content_of(document: Document | Mapping[str, Any]) -> dict[str, Any]:
     """What MongoDB keeps of a document, beside its id, its version and the mark of a tombstone."""
     if not isinstance(document, Document):
         return {name: _plain(value) for name, value in document.items()}
-    return {name: _plain(value) for name, value in document.model_dump().items() if name != "id"}
+    told = document.__dict__ if _is_flat(type(document)) else document.model_dump()
+    return {name: _plain(value) for name, value in told.items() if name != "id"}
 
 
 def milliseconds(moment: datetime) -> int:
@@ -129,12 +133,25 @@ def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
+@cache
+def _is_flat(kind: type[Document]) -> bool:
+    """Whether its fields dump as they are: then they are read straight, which takes half the time."""
+    own = kind.__pydantic_decorators__
+    changed = own.field_serializers or own.model_serializers or own.computed_fields
+    return not changed and all(_is_simple(field) for field in kind.model_fields.values())
+
+
+def _is_simple(field: FieldInfo) -> bool:
+    kinds = set(get_args(field.annotation)) or {field.annotation}
+    return kinds <= _SIMPLE and not field.metadata and not field.exclude
+
+
 def _plain(value: Any) -> Any:
     if type(value) in _AS_IT_IS:
         return value
     match value:
         case UUID():
-            return str(value)
+            return text_of(value)
         case dict():
             return {key: _plain(item) for key, item in value.items()}
         case list() | tuple():

@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from worker.errors import Outcome
-from worker.messages import derive_id
+from worker.messages import derive_id, text_of
 
 SOURCE: Final = "trivet"
 STREAM: Final = "events"
@@ -18,7 +18,7 @@ CHANNEL: Final = "events:"
 
 def event_id(job_id: UUID, kind: str, distinction: str = "") -> UUID:
     """The id of a job's event of this type: the same each time it is published."""
-    return derive_id(f"event {kind}", f"{job_id} {distinction}")
+    return derive_id(f"event {kind}", f"{text_of(job_id)} {distinction}")
 
 
 def completion_channels(task: str) -> list[str]:

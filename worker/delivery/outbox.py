@@ -6,10 +6,9 @@ of its event: it is drawn while the job holds its locks, so versions rise in com
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
@@ -79,8 +78,7 @@ IS_OWED: Final = "SELECT EXISTS (SELECT FROM trivet.outbox WHERE parked_at IS NU
 """Whether anything is owed: a look at the head of an index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(NamedTuple):
     """One row to insert."""
 
     job_id: UUID

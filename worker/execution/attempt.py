@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from worker.delivery.effects import Effects
@@ -18,8 +18,7 @@ _ADDRESS: Final = re.compile(r"[^\s@.]*@\S+")
 """An email address for a key, or what looks like one: there is none in any event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """What this try came to.
 
     `data` is public: a result, or `{code, message, …}`. `error` is for operators. `due_in_s` is set for a job

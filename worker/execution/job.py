@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from inspect import get_annotations
+from string import Formatter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from worker.execution.enqueueing import Options, enqueue_all, enqueue_one, enque
 from worker.execution.schedules import Schedule
 from worker.execution.unit_of_work import UnitOfWork
 from worker.execution.upcasting import Upcaster, refuse_gaps
+from worker.messages import text_of
 from worker.stores.limits import RateLimit
 
 C = TypeVar("C", bound=Command)
@@ -169,9 +171,10 @@ class Job(Generic[C, R]):
     def subject_of(self, command: C, job_id: UUID, result: Mapping[str, Any]) -> str:
         """The subject of the job's events when it succeeds with this result."""
         template = self.subject or "jobs/{job_id}"
+        given = {**command.__dict__, "job_id": job_id}
         # A field that may be left out does not hide what the result says in its place.
-        given = {name: value for name, value in command.__dict__.items() if value is not None}
-        return template.format_map({**result, **given, "job_id": job_id})
+        named = [(name, result[name] if given.get(name) is None else given[name]) for name in _names_in(template)]
+        return template.format_map({name: text_of(it) if isinstance(it, UUID) else it for name, it in named})
 
     def broadcast_of(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the completion event carries of a result."""
@@ -180,6 +183,11 @@ class Job(Generic[C, R]):
         for path in self.private:
             result = _without(result, path.split("."))
         return result
+
+
+@cache
+def _names_in(template: str) -> Sequence[str]:
+    return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
 
 
 def _without(data: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:

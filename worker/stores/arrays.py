@@ -23,10 +23,11 @@ class Packed(bytes):
 
 
 class _Kind(NamedTuple):
-    """How the values of a type are written; its oid is one of those that never change."""
+    """How the values of a type are written; its oid is one of those that never change. `size`: in bytes, of all."""
 
     oid: int
     encode: Callable[[Any], bytes]
+    size: int | None = None
 
 
 NOT_PACKED: Final = (TypeError, AttributeError, ValueError, OverflowError, LookupError, struct.error)
@@ -54,15 +55,15 @@ def _timestamp(value: datetime) -> bytes:
 
 
 _KINDS: Final[Mapping[str, _Kind]] = {
-    "boolean": _Kind(16, {False: b"\0", True: b"\1"}.__getitem__),
+    "boolean": _Kind(16, {False: b"\0", True: b"\1"}.__getitem__, 1),
     "bytea": _Kind(17, _bytea),
-    "bigint": _Kind(20, _integer(8)),
-    "smallint": _Kind(21, _integer(2)),
-    "integer": _Kind(23, _integer(4)),
+    "bigint": _Kind(20, _integer(8), 8),
+    "smallint": _Kind(21, _integer(2), 2),
+    "integer": _Kind(23, _integer(4), 4),
     "text": _Kind(25, str.encode),
-    "double precision": _Kind(701, struct.Struct("!d").pack),
-    "timestamp with time zone": _Kind(1184, _timestamp),
-    "uuid": _Kind(2950, attrgetter("bytes")),
+    "double precision": _Kind(701, struct.Struct("!d").pack, 8),
+    "timestamp with time zone": _Kind(1184, _timestamp, 8),
+    "uuid": _Kind(2950, attrgetter("bytes"), 16),
 }
 
 
@@ -71,17 +72,21 @@ def pack(kind: str, values: Sequence[Any]) -> Packed:
 
     Raises one of `NOT_PACKED` for a type that this does not know, or a value that is none of its own.
     """
-    oid, encode = _KINDS[kind]
+    oid, encode, size = _KINDS[kind]
     if not values:
         return Packed(_EMPTY.pack(0, 0, oid))
-    parts = [_HEAD.pack(1, None in values, oid, len(values), 1)]
-    for value in values:
-        if value is None:
-            parts.append(_NULL)
-        else:
-            encoded = encode(value)
-            parts += (_LENGTH.pack(len(encoded)), encoded)
-    return Packed(b"".join(parts))
+    nulls = None in values
+    head = _HEAD.pack(1, nulls, oid, len(values), 1)
+    if nulls:
+        return Packed(head + b"".join([_NULL if value is None else _sized(encode(value)) for value in values]))
+    if size is None:
+        return Packed(head + b"".join(map(_sized, map(encode, values))))
+    length = _LENGTH.pack(size)
+    return Packed(head + length + length.join(map(encode, values)))
+
+
+def _sized(encoded: bytes) -> bytes:
+    return len(encoded).to_bytes(4, "big") + encoded
 
 
 class _AsItIs(Dumper):

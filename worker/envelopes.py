@@ -8,9 +8,8 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from uuid import uuid4
 
-from worker.messages import HEADERS, Message
+from worker.messages import HEADERS, Message, random_id
 
 _NOTHING_SPECIAL = {
     "lang": "py",
@@ -43,7 +42,7 @@ def envelope(message: Message, eta: datetime | None = None) -> bytes:
     of_task, of_delivery = _same_for_all(message.task)
     task_id, given = json.dumps(message.task_id), _given(message, eta)
     headers = f'{of_task}, {given}, "id": {task_id}, "root_id": {task_id}'
-    properties = f'{of_delivery}, "correlation_id": {task_id}, "delivery_tag": "{uuid4()}"'
+    properties = f'{of_delivery}, "correlation_id": {task_id}, "delivery_tag": "{random_id()}"'
     body = base64.b64encode(message.body).decode()
     return f'{{"body": "{body}", {_CONTENT}, "headers": {{{headers}}}, "properties": {{{properties}}}}}'.encode()
 

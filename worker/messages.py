@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from os import urandom
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -82,6 +83,13 @@ class Payload:
 def text_of(id_: UUID) -> str:
     """The UUID as text, as `str` writes it, which takes three times as long; a job needs half a dozen."""
     return orjson.dumps(id_)[1:-1].decode()
+
+
+def random_id() -> str:
+    """A random UUID, version 4 of RFC 9562, as text: a fifth of what `uuid4` and `str` take together."""
+    digits = urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def derive_id(task: str, key: str) -> UUID:

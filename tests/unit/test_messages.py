@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from uuid import uuid4
+from uuid import RFC_4122, UUID, uuid4
 
 import orjson
 import pytest
@@ -24,7 +24,9 @@ from worker.messages import (
     digest_of,
     payload_version,
     printable,
+    random_id,
     read_payload,
+    text_of,
     traceparent,
 )
 
@@ -396,3 +398,18 @@ def test_printable_text_has_no_nul_and_is_utf_8_and_its_own_printable_form(text:
 @given(texts)
 def test_text_that_can_be_kept_is_printed_as_it_is(text: str) -> None:
     assert printable(text) == text
+
+
+def test_random_ids_are_uuids_of_version_4_and_differ() -> None:
+    made = [random_id() for _ in range(1_000)]
+
+    read = {UUID(text) for text in made}
+
+    assert len(read) == 1_000
+    assert {(one.version, one.variant) for one in read} == {(4, RFC_4122)}
+    assert made == [str(UUID(text)) for text in made]
+
+
+@given(st.uuids())
+def test_the_text_of_an_id_is_that_which_everybody_writes(made: UUID) -> None:
+    assert text_of(made) == str(made)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
-from uuid import uuid4
 
 import orjson
 from pydantic import BaseModel
@@ -20,7 +19,7 @@ from worker.execution.attempt import Attempt
 from worker.execution.command import Command, Result
 from worker.execution.enqueued import Enqueued
 from worker.execution.reading import Takes, read
-from worker.messages import Message, version_header
+from worker.messages import Message, random_id, version_header
 from worker.producer import CHUNK, current
 
 R = TypeVar("R", bound=Result)
@@ -138,7 +137,7 @@ def enqueue_all(job: Answers[R], asked: Iterable[Asked]) -> list[Enqueued[R]]:
 def compose_message(job: Takes, payload: bytes, options: Options) -> Message:
     """The message of a job whose payload is this JSON object of its own version, unchecked."""
     headers = options.headers | version_header(job.version)
-    return Message(job.name, str(uuid4()), body_of(payload), headers=headers)
+    return Message(job.name, random_id(), body_of(payload), headers=headers)
 
 
 def check(job: Takes, messages: Sequence[Message], *, first: int | None = None) -> list[Attempt]:

@@ -68,9 +68,9 @@ def one_round_trip(session: Session) -> Iterator[None]:
 def last_round_trip(session: Session) -> Iterator[None]:
     """As `one_round_trip`, for the last that a set-based body writes, and nobody waits for it.
 
-    PostgreSQL works on it while the batch writes down its outcomes, and answers with the commit. That raises what
-    is wrong, and the batch starts again as if its body had raised it. Nothing else may be asked of the session
-    behind it.
+    PostgreSQL works on it while the batch writes down its outcomes, and answers with the commit. Raises what is
+    wrong, as a rule only then, and the batch starts again as if its body had raised it. Nothing else may be asked
+    of the session behind it.
     """
     driver = _driver(session.connection())
     _refuse_ended(driver)

@@ -71,7 +71,10 @@ def enter(session: Session, entries: Iterable[Entry]) -> None:
 
 
 def write_all(session: Session, movements: Iterable[Moved[R]]) -> None:
-    """Write many movements in two statements; each account's last balance counts."""
+    """Write many movements in two statements; each account's last balance counts.
+
+    Nothing else may be asked of the session afterwards.
+    """
     accounts: dict[UUID, Account] = {}
     entries: list[Entry] = []
     for moved in movements:

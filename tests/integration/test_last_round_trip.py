@@ -1,7 +1,7 @@
 """What a set-based body writes last: sent at once, answered with the commit, and never kept by halves."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
-from tests.fixtures.jobs import Bank
-from worker import last_round_trip
+from tests.fixtures.jobs import Bank, message
+from worker import Command, Result, UnitOfWork, job, last_round_trip
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
 from worker.stores.round_trips import Statement, begin_with, committing
@@ -24,6 +24,31 @@ LARGE = "x" * 32 * 1024 * 1024
 
 def insert(session: Session, name: str | None) -> None:
     session.connection().exec_driver_sql(INSERT, (name,))
+
+
+class Note(Command):
+    """Write a name down; None is refused by its column."""
+
+    name: str | None
+
+
+class Noted(Result):
+    """It is there."""
+
+
+@job("testing.note_down")
+def note(command: Note, work: UnitOfWork) -> Noted:
+    insert(work.session, command.name)
+    return Noted()
+
+
+@note.batch
+def note_all(asked: Sequence[tuple[Note, UnitOfWork]]) -> Sequence[Noted]:
+    session = asked[0][1].session
+    with last_round_trip(session):
+        for command, _ in asked:
+            insert(session, command.name)
+    return [Noted() for _ in asked]
 
 
 def names(bank: Bank) -> list[str]:
@@ -71,6 +96,27 @@ def test_what_is_wrong_with_it_is_told_by_the_commit(
     assert names(bank) == []
 
 
+def test_nobody_waits_for_it(bank: Bank, given: Resources) -> None:
+    one_id = INSERT.replace("gen_random_uuid()", "'00000000-0000-4000-8000-000000000000'")
+    with given.engine.connect() as other:
+        other.exec_driver_sql(one_id, ("theirs",))
+        with begin_with(given.engine, ASK) as (connection, _):
+            with last_round_trip(on(connection)):
+                connection.exec_driver_sql(one_id, ("ours",))
+            other.rollback()  # until then PostgreSQL cannot answer
+            with committing(connection):
+                pass
+
+    assert names(bank) == ["ours"]
+
+
+def test_where_it_is_wrong_the_plain_body_runs_and_harms_no_neighbour(bank: Bank) -> None:
+    endings = bank.run(message("testing.note_down", {"name": "a"}), message("testing.note", {"name": None}))
+
+    assert [ending.outcome for ending in endings] == ["succeeded", "retrying"]
+    assert names(bank) == ["a"]
+
+
 def test_a_value_that_cannot_be_sent_is_told_at_once(bank: Bank, given: Resources) -> None:
     with pytest.raises((psycopg.Error, DBAPIError)), begun(given, "a", "\0"):
         pass
@@ -108,7 +154,8 @@ def test_a_body_that_ended_the_transaction_writes_nothing_with_it(
         with last_round_trip(session):
             insert(session, "a")
 
-    with pytest.raises(InvalidRequestError), begin_with(given.engine, ASK) as (connection, _):
+    ended = pytest.raises(InvalidRequestError, match="ended by a body")
+    with ended, begin_with(given.engine, ASK) as (connection, _):
         body(Session(connection, join_transaction_mode="control_fully"))
 
     assert names(bank) == []
@@ -128,6 +175,6 @@ def test_a_session_that_is_silent_behind_it_is_ended(bank: Bank, given: Resource
     ):
         be_silent(connection)
 
-    # No body was silent: either counts no failure of a job's own.
+    # The reason is lost where it comes behind the answers; then nothing is counted.
     assert classify(raised.value) in {Trouble.SILENT, Trouble.AWAY}
     assert names(bank) == []

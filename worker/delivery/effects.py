@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from types import NoneType
-from typing import Any, ClassVar, Final, NamedTuple, get_args
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Final, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
 
 import bson
@@ -138,12 +138,13 @@ def _is_flat(kind: type[Document]) -> bool:
     """Whether its fields dump as they are: then they are read straight, which takes half the time."""
     own = kind.__pydantic_decorators__
     changed = own.field_serializers or own.model_serializers or own.computed_fields
-    return not changed and all(_is_simple(field) for field in kind.model_fields.values())
+    return not changed and all(_is_simple(named) for named in kind.model_fields.values())
 
 
-def _is_simple(field: FieldInfo) -> bool:
-    kinds = set(get_args(field.annotation)) or {field.annotation}
-    return kinds <= _SIMPLE and not field.metadata and not field.exclude
+def _is_simple(named: FieldInfo) -> bool:
+    kind = named.annotation
+    kinds = set(get_args(kind)) if get_origin(kind) in {Union, UnionType} else {kind}
+    return kinds <= _SIMPLE and not named.metadata and not named.exclude
 
 
 def _plain(value: Any) -> Any:

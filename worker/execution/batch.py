@@ -161,6 +161,7 @@ def _run_once(job: Job[Any, Any], attempts: list[Attempt], given: Resources, per
         Session(connection, join_transaction_mode="rollback_only") as session,
     ):
         crash_point("after_claim")
+        # Here: nothing may be asked behind a `last_round_trip` of the body.
         record_conflicts(connection, [attempt for attempt in attempts if attempt.conflicts])
         _judge_failures(job, attempts)
         runnable = [attempt for attempt in attempts if attempt.runnable and not attempt.repeats]

@@ -23,7 +23,7 @@ from worker.stores.round_trips import Statement, begin_with
 
 @contextmanager
 def claim(engine: Engine, task: str, attempts: Sequence[Attempt]) -> Iterator[tuple[Connection, datetime]]:
-    """Begin a transaction that claims the jobs of a batch, in id order; yields it and its time.
+    """Begin a transaction that locks the rows of a batch's known jobs, in id order; yields it and its time.
 
     Afterwards each attempt is either to be run, or repeats a job that has ended or comes earlier in the batch,
     or conflicts with one, or is refused for itself beside one, or has been rejected as expired.

@@ -27,13 +27,9 @@ def record(
     """What writes down what became of the jobs that this batch ran, and all that the batch owes.
 
     `subjects` are those of the events of the jobs. One statement: the number of a job's event is drawn on the way.
-    It fails when a job that was not known when it was claimed has a row by now: another batch has run it.
+    It fails with `UniqueViolation` when a job that nobody knew has a row by now: another batch has run it.
     """
-    # In id order: of two batches with the same jobs one waits for the other, and they never wait in a ring.
-    rows = sorted(
-        ((attempt, attempt.ended, subject) for attempt, subject in zip(standing, subjects, strict=True)),
-        key=lambda row: row[0].job_id.int,
-    )
+    rows = [(attempt, attempt.ended, subject) for attempt, subject in zip(standing, subjects, strict=True)]
     places = {attempt: place for place, (attempt, row) in enumerate(owed, 1) if row.event is not None}
     inserting = owe([row for _, row in owed])
     return Statement(
@@ -99,7 +95,8 @@ def _record_with(inserting: LiteralString) -> LiteralString:
                CASE WHEN error IS NOT NULL
                     THEN jsonb_build_array(jsonb_build_object('at', now(), 'error', error)) END,
                sequence, traceparent
-        FROM tried WHERE NOT known ORDER BY id
+        FROM tried WHERE NOT known
+        ORDER BY id -- of two batches with the same jobs one waits for the other, and they never wait in a ring
         """  # noqa: S608 - of constants
 
 

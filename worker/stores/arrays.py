@@ -23,7 +23,10 @@ class Packed(bytes):
 
 
 class _Kind(NamedTuple):
-    """How the values of a type are written; its oid is one of those that never change. `size`: in bytes, of all."""
+    """How the values of a type are written; its oid is one of those that never change.
+
+    `size`: bytes of each value, where all have the same.
+    """
 
     oid: int
     encode: Callable[[Any], bytes]

@@ -71,14 +71,14 @@ def classify(error: BaseException) -> Trouble:
         case exc.PendingRollbackError(code="8s2b"):  # used again after its connection was lost
             return Trouble.AWAY
         case psycopg.Error(sqlstate=str() as sqlstate):
-            return Trouble.BUSY if _is_recorded(error) else _by_code(sqlstate)
+            return Trouble.BUSY if _was_recorded_meanwhile(error) else _by_code(sqlstate)
         case psycopg.OperationalError():
             return Trouble.SILENT if _FROZEN in str(error) else Trouble.AWAY
         case _:
             return Trouble.OTHER
 
 
-def _is_recorded(error: psycopg.Error) -> bool:
+def _was_recorded_meanwhile(error: psycopg.Error) -> bool:
     """Whether another transaction has recorded a job since it was claimed: started again, this one finds it."""
     told = error.diag
     return (error.sqlstate, told.schema_name, told.constraint_name) == ("23505", "trivet", "jobs_pkey")

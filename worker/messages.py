@@ -82,7 +82,7 @@ class Payload:
 
 def text_of(id_: UUID) -> str:
     """The UUID as text, as `str` writes it, which takes three times as long; a job needs half a dozen."""
-    return orjson.dumps(id_)[1:-1].decode()
+    return orjson.dumps(id_)[1:-1].decode() if type(id_) is UUID else str(id_)
 
 
 def random_id() -> str:

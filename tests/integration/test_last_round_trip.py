@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import psycopg
@@ -12,13 +12,14 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 
 from tests.fixtures.jobs import Bank, message
-from worker import Command, Result, UnitOfWork, job, last_round_trip
+from worker import Command, Result, UnitOfWork, job, last_round_trip, one_round_trip
 from worker.stores.postgres_errors import Trouble, classify
 from worker.stores.resources import Resources
 from worker.stores.round_trips import Statement, begin_with, committing
 
 INSERT = "INSERT INTO trivet.job_conflicts (job_id, digest, task_id) VALUES (gen_random_uuid(), '', %s)"
 ASK = Statement("SELECT 1", {})
+Trip = Callable[[Session], AbstractContextManager[None]]
 LARGE = "x" * 32 * 1024 * 1024
 
 
@@ -120,6 +121,34 @@ def test_where_it_is_wrong_the_plain_body_runs_and_harms_no_neighbour(bank: Bank
 def test_a_value_that_cannot_be_sent_is_told_at_once(bank: Bank, given: Resources) -> None:
     with pytest.raises((psycopg.Error, DBAPIError)), begun(given, "a", "\0"):
         pass
+
+    assert names(bank) == []
+
+
+TRIPS = [(one_round_trip, last_round_trip), (last_round_trip, one_round_trip), (one_round_trip, one_round_trip)]
+
+
+@pytest.mark.parametrize(("outer", "inner"), TRIPS)
+def test_round_trips_cannot_be_nested(bank: Bank, given: Resources, outer: Trip, inner: Trip) -> None:
+    def nest(session: Session) -> None:
+        with outer(session):
+            insert(session, "a")
+            with inner(session):
+                insert(session, "b")
+
+    with pytest.raises(InvalidRequestError, match="nested"), begin_with(given.engine, ASK) as (connection, _):
+        nest(on(connection))
+
+    assert names(bank) == []
+
+
+def test_no_other_last_one_follows_it(bank: Bank, given: Resources) -> None:
+    def follow(session: Session) -> None:
+        with last_round_trip(session):
+            insert(session, "b")
+
+    with pytest.raises(InvalidRequestError, match="last"), begun(given, "a") as connection:
+        follow(on(connection))
 
     assert names(bank) == []
 

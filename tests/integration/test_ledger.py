@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from tests.fixtures.jobs import Bank, Runner, message
 from worker import Command, Result, UnitOfWork, job
 from worker.errors import Outcome
+from worker.execution import batch
 from worker.execution.attempt import Ending
 from worker.messages import Message, derive_id, job_id
 from worker.settings import Settings
@@ -403,3 +404,19 @@ def test_of_two_nodes_that_run_one_job_at_once_the_first_to_commit_counts(
     assert bank.rows("SELECT state, attempts FROM trivet.jobs") == [("succeeded", 1)] * 2
     settle(bank, nodes)
     assert bank.run.given.redis.xlen("events") == 2
+
+
+def test_of_two_nodes_that_give_up_one_job_at_once_the_second_finds_what_the_first_wrote(
+    bank: Bank, nodes: Sequence[Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobodys = message("nobody.knows", {})
+    meeting = [lambda: batch.park(nobodys, "unknown_task", "nobody knows it", nodes[1].given)]
+    monkeypatch.setattr(
+        batch, "crash_point", lambda point: meeting.pop()() if point == "after_claim" and meeting else None
+    )
+
+    done = batch.park(nobodys, "unknown_task", "nobody knows it", nodes[0].given)
+
+    assert [attempt.ended.outcome for attempt in done.attempts] == ["parked"]
+    assert bank.rows("SELECT state, attempts FROM trivet.jobs") == [("parked", 1)]
+    settle(bank, nodes)

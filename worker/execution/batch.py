@@ -88,7 +88,7 @@ def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources, 
         late = Unavailable("other jobs of its batch took too long")
         yield _end_unrun(job, attempts, lambda attempt: judge(late, job, attempt), given)
         return
-    tried = _try(job, attempts, given)
+    tried = _try(job, attempts, lambda: _isolate(job, attempts, given))
     if isinstance(tried, Done):
         yield tried
     elif len(attempts) == 1 or isinstance(tried, Unavailable):
@@ -99,12 +99,12 @@ def _persist(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources, 
             yield from _persist(job, part, given, until)
 
 
-def _try(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done | Exception:
+def _try(job: Job[Any, Any], attempts: Sequence[Attempt], way: Callable[[], Done]) -> Done | Exception:
     """Run a batch as a whole, again while others are in its way. Returns what it came to, or what stopped it."""
     problem: Exception = Unavailable()
     for attempt_number in range(1, TRIES + 1):
         try:
-            return _isolate(job, attempts, given)
+            return way()
         except Exception as error:  # noqa: BLE001 - judged when it stands alone
             problem = _unless_away(error)
             _log.info("batch.again", task=job.name, jobs=len(attempts), error=type(error).__name__)
@@ -134,13 +134,12 @@ def _end_unrun(
         for unrun in attempts:
             unrun.ending = verdict(unrun)
 
-    try:
-        # They name no rows: what they would lock is of no use now, and naming them may be what fails.
-        return _run_once(
-            replace(job, locks=no_locks, limit=None), [each.again() for each in attempts], given, perform
-        )
-    except Exception as error:
-        raise _unless_away(error) from error
+    # They name no rows: what they would lock is of no use now, and naming them may be what fails.
+    bare = replace(job, locks=no_locks, limit=None)
+    tried = _try(job, attempts, lambda: _run_once(bare, [each.again() for each in attempts], given, perform))
+    if isinstance(tried, Done):
+        return tried
+    raise tried
 
 
 def _isolate(job: Job[Any, Any], attempts: Sequence[Attempt], given: Resources) -> Done:

@@ -172,8 +172,12 @@ class Job(Generic[C, R]):
         """The subject of the job's events when it succeeds with this result."""
         template = self.subject or "jobs/{job_id}"
         given = {**command.__dict__, "job_id": job_id}
+        if (names := _plain_names(template)) is None:
+            return template.format_map(
+                {**result, **{name: value for name, value in given.items() if value is not None}}
+            )
         # A field that may be left out does not hide what the result says in its place.
-        named = [(name, result[name] if given.get(name) is None else given[name]) for name in _names_in(template)]
+        named = [(name, result[name] if given.get(name) is None else given[name]) for name in names]
         return template.format_map({name: text_of(it) if isinstance(it, UUID) else it for name, it in named})
 
     def broadcast_of(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -186,8 +190,13 @@ class Job(Generic[C, R]):
 
 
 @cache
-def _names_in(template: str) -> Sequence[str]:
-    return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+def _plain_names(template: str) -> Sequence[str] | None:
+    """The names in a template; None if it asks for more than values: an attribute, an item, a format."""
+    found = [
+        (name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None
+    ]
+    plain = all(name.isidentifier() and not spec and conversion is None for name, spec, conversion in found)
+    return [name for name, _, _ in found] if plain else None
 
 
 def _without(data: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:

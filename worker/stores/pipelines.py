@@ -6,7 +6,6 @@ https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.generators import send
@@ -15,14 +14,14 @@ from sqlalchemy.exc import InvalidRequestError
 
 from worker.stores.postgres import has_news
 
-_sent_ahead: Final[WeakKeyDictionary["psycopg.Connection[Any]", tuple[Any, ExitStack]]] = WeakKeyDictionary()
-"""The pipelines whose answers nobody has waited for yet."""
+_SENT_AHEAD: Final = "sent_ahead"
+"""The attribute of a connection that keeps its open pipeline, whose answers nobody has waited for yet."""
 
 
 @contextmanager
 def pipeline_of(driver: "psycopg.Connection[Any]") -> Iterator[None]:
     """Psycopg's pipeline, ended as we need it; the one that is open still, if there is one."""
-    with _interruptions_come_out(driver), _reopen(driver) if driver in _sent_ahead else _open(driver):
+    with _interruptions_come_out(driver), _reopen(driver) if _SENT_AHEAD in vars(driver) else _open(driver):
         yield
 
 
@@ -34,11 +33,16 @@ def sending_ahead(driver: "psycopg.Connection[Any]") -> Iterator[None]:
         yield
         driver.wait(pipeline._send_gen())  # noqa: SLF001 - made by `_send_at_once`
         pipeline._communicate_gen = _refuse_more  # noqa: SLF001
-        _sent_ahead[driver] = pipeline, unless_sent.pop_all()
+        vars(driver)[_SENT_AHEAD] = pipeline, unless_sent.pop_all()
 
 
 @contextmanager
 def _open(driver: "psycopg.Connection[Any]") -> Iterator[Any]:
+    if driver.pgconn.pipeline_status != PipelineStatus.OFF:
+        # What is inside would not be sent, and nobody would miss it.
+        raise InvalidRequestError(
+            "a round trip of this connection is open: they cannot be nested, nor follow the last"
+        )
     if has_news(driver):
         # It raises what the server said when it ended the session: a pipeline passes over it.
         driver.execute("SELECT 1")
@@ -49,16 +53,16 @@ def _open(driver: "psycopg.Connection[Any]") -> Iterator[Any]:
 
 @contextmanager
 def _reopen(driver: "psycopg.Connection[Any]") -> Iterator[None]:
-    pipeline, ends = _sent_ahead.pop(driver)
+    pipeline, ends = vars(driver).pop(_SENT_AHEAD)
     with ends:
         pipeline._communicate_gen = _hold_back  # noqa: SLF001
         yield
 
 
 def abandon(driver: "psycopg.Connection[Any]") -> None:
-    """Wait for the answers that nobody wants any more: the transaction has failed for another reason."""
-    if driver in _sent_ahead:
-        with suppress(psycopg.Error), pipeline_of(driver):
+    """Wait for the answers that nobody wants any more: what the transaction failed for is to be told."""
+    if _SENT_AHEAD in vars(driver):
+        with suppress(psycopg.Error, InvalidRequestError), pipeline_of(driver):
             pass
 
 

@@ -361,8 +361,8 @@ def test_each_message_that_wants_a_result_gets_its_own(bank: Bank, batches: int)
         for n in (5, 5, 6, 6)
     ]
 
-    for batch in [sent] if batches == 1 else [[one] for one in sent]:
-        bank.run(*batch)
+    for group in [sent] if batches == 1 else [[one] for one in sent]:
+        bank.run(*group)
 
     assert results(bank, *sent) == ["SUCCESS", "SUCCESS", "idempotency_conflict", "idempotency_conflict"]
     assert bank.balance(account) == 105

@@ -58,6 +58,8 @@ def test_a_node_takes_from_a_queue_that_is_added_and_outlives_the_names_that_it_
         ]
         return answer
 
+    # It says that it is ready a moment before it listens to remote control, and Redis keeps nothing for it.
+    wait_for(lambda: control.ping(timeout=1), 15)
     refused = [tell("add_consumer", queue=name) for name in REFUSED_NAMES]
     odd = [tell("add_consumer", queue="odd", **options) for options in ODD_OPTIONS]
     tell("cancel_consumer", queue="odd")

@@ -147,11 +147,11 @@ def _names(kind: type[Document]) -> Sequence[str]:
 @cache
 def _dumps_as_it_is(kind: type[Document]) -> bool:
     """Whether nothing in the class says otherwise: no serializer, alias, exclusion, or `model_dump` of its own."""
-    own, said = kind.__pydantic_decorators__, [kind.model_config, Document.model_config]
+    own = kind.__pydantic_decorators__
     changed = own.field_serializers or own.model_serializers or own.computed_fields
-    fields = kind.model_fields.values()
-    silent = not any(each.metadata or each.exclude or each.exclude_if for each in fields)
-    return silent and not changed and said[0] == said[1] and kind.model_dump is Document.model_dump
+    if changed or kind.model_config != Document.model_config or kind.model_dump is not Document.model_dump:
+        return False
+    return not any(each.metadata or each.exclude or each.exclude_if for each in kind.model_fields.values())
 
 
 def _plain(value: Any) -> Any:

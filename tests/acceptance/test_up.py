@@ -3,8 +3,7 @@
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 from celery import Celery
 
+from tests.fixtures.stacks import until
 from worker.operations import embedded
 from worker.operations.embedded import Urls, processes
 from worker.operations.embedded.processes import Process
@@ -63,13 +63,6 @@ def up(tmp_path: Path) -> Iterator[Up]:
         embedded.erase(folder)
 
 
-def until(law: Callable[[], object], timeout_s: float = 45) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not (held := law()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(held)
-
-
 def enqueue_user(urls: Urls) -> str:
     task_id = str(uuid4())
     with Celery(broker=urls.redis, set_as_current=False) as client:
@@ -85,15 +78,15 @@ def state_of(urls: Urls, job_id: str) -> str | None:
 
 
 def test_a_killed_worker_is_started_again_and_sigterm_leaves_no_process(up: Up) -> None:
-    assert until(lambda: up.worker), up.said
+    assert until(lambda: up.worker, 45), up.said
     first = up.worker
     assert first is not None
     urls = embedded.running_urls(up.folder)
 
     os.kill(first.pid, signal.SIGKILL)
-    assert until(lambda: (again := up.worker) and again.pid != first.pid), up.said
+    assert until(lambda: (again := up.worker) and again.pid != first.pid, 45), up.said
     job = enqueue_user(urls)
-    assert until(lambda: state_of(urls, job) == "succeeded"), up.said
+    assert until(lambda: state_of(urls, job) == "succeeded", 45), up.said
     family = up.family()
     up.process.terminate()
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from inspect import get_annotations
-from string import Formatter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -20,7 +19,6 @@ from worker.execution.enqueueing import Options, enqueue_all, enqueue_one, enque
 from worker.execution.schedules import Schedule
 from worker.execution.unit_of_work import UnitOfWork
 from worker.execution.upcasting import Upcaster, refuse_gaps
-from worker.messages import text_of
 from worker.stores.limits import RateLimit
 
 C = TypeVar("C", bound=Command)
@@ -170,15 +168,7 @@ class Job(Generic[C, R]):
 
     def subject_of(self, command: C, job_id: UUID, result: Mapping[str, Any]) -> str:
         """The subject of the job's events when it succeeds with this result."""
-        template = self.subject or "jobs/{job_id}"
-        given = {**command.__dict__, "job_id": job_id}
-        if (names := _plain_names(template)) is None:
-            return template.format_map(
-                {**result, **{name: value for name, value in given.items() if value is not None}}
-            )
-        # A field that may be left out does not hide what the result says in its place.
-        named = [(name, result[name] if given.get(name) is None else given[name]) for name in names]
-        return template.format_map({name: text_of(it) if isinstance(it, UUID) else it for name, it in named})
+        return (self.subject or "jobs/{job_id}").format_map(_Fields(command, job_id, result))
 
     def broadcast_of(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the completion event carries of a result."""
@@ -189,14 +179,20 @@ class Job(Generic[C, R]):
         return result
 
 
-@cache
-def _plain_names(template: str) -> Sequence[str] | None:
-    """The names in a template; None if it asks for more than values: an attribute, an item, a format."""
-    found = [
-        (name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None
-    ]
-    plain = all(name.isidentifier() and not spec and conversion is None for name, spec, conversion in found)
-    return [name for name, _, _ in found] if plain else None
+@dataclass(slots=True)
+class _Fields:
+    """What a template of a subject may name; only that is looked up."""
+
+    command: Command
+    job_id: UUID
+    result: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "job_id":
+            return self.job_id
+        # A field that may be left out does not hide what the result says in its place.
+        value = self.command.__dict__.get(name)
+        return self.result[name] if value is None else value
 
 
 def _without(data: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:

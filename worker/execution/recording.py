@@ -64,7 +64,10 @@ def _record_with(inserting: LiteralString) -> LiteralString:
         WITH owed AS ({inserting}),
         numbered AS (SELECT id AS sequence, row_number() OVER (ORDER BY id) AS place FROM owed),
         tried AS (
-            SELECT * FROM unnest(
+            SELECT *, now() + make_interval(secs => due_in_s) AS due_at,
+                   CASE WHEN state <> 'retrying' THEN now() END AS ended_at,
+                   CASE WHEN error IS NOT NULL THEN jsonb_build_object('at', now(), 'error', error) END AS failure
+            FROM unnest(
                 %(id)b::uuid[], %(known)b::boolean[], %(task_id)b::text[], %(deadline)b::timestamptz[],
                 %(state)b::text[], %(subject)b::text[], %(data)b::text[], %(failed)b::boolean[],
                 %(due_in_s)b::double precision[], %(error)b::text[], %(body)b::bytea[], %(headers)b::text[],
@@ -76,13 +79,11 @@ def _record_with(inserting: LiteralString) -> LiteralString:
             UPDATE trivet.jobs AS job
             SET state = tried.state, subject = tried.subject, data = tried.data::jsonb,
                 attempts = attempts + 1, failures = failures + tried.failed::int,
-                due_at = now() + make_interval(secs => tried.due_in_s),
-                ended_at = CASE WHEN tried.state <> 'retrying' THEN now() END,
-                body = tried.body, headers = tried.headers::jsonb,
-                history = CASE WHEN tried.error IS NULL THEN history
+                due_at = tried.due_at, ended_at = tried.ended_at, body = tried.body, headers = tried.headers::jsonb,
+                history = CASE WHEN failure IS NULL THEN history
                                ELSE CASE WHEN jsonb_array_length(history) < %(history_max)s THEN history
                                          ELSE coalesce(history - 0, '[]') END
-                                    || jsonb_build_object('at', now(), 'error', tried.error) END,
+                                    || failure END,
                 sequence = tried.sequence, traceparent = tried.traceparent,
                 digest = coalesce(job.digest, tried.digest)
             FROM tried WHERE tried.known AND job.id = tried.id)
@@ -90,11 +91,8 @@ def _record_with(inserting: LiteralString) -> LiteralString:
                                  due_at, ended_at, body, headers, history, sequence, traceparent)
         SELECT id, %(task)s, task_id, digest, state, subject, data::jsonb, 1, failed::int,
                coalesce(deadline, now() + %(default_deadline)s::interval),
-               now() + make_interval(secs => due_in_s), CASE WHEN state <> 'retrying' THEN now() END,
-               body, headers::jsonb,
-               CASE WHEN error IS NOT NULL
-                    THEN jsonb_build_array(jsonb_build_object('at', now(), 'error', error)) END,
-               sequence, traceparent
+               due_at, ended_at, body, headers::jsonb,
+               CASE WHEN failure IS NOT NULL THEN jsonb_build_array(failure) END, sequence, traceparent
         FROM tried WHERE NOT known
         ORDER BY id -- of two batches with the same jobs one waits for the other, and they never wait in a ring
         """  # noqa: S608 - of constants

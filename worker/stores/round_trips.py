@@ -38,12 +38,8 @@ def begin_with(engine: Engine, *statements: Statement) -> Iterator[Begun]:
         driver = _driver(connection)
         try:
             driver.autocommit = True  # else psycopg begins by itself, and waits for that
-            with connection.begin(), _told_of_loss(connection, driver):
-                try:
-                    yield Begun(connection, _begin(driver, statements))
-                except BaseException:
-                    abandon(driver)
-                    raise
+            with connection.begin(), _ready_for_rollback(connection, driver):
+                yield Begun(connection, _begin(driver, statements))
         finally:
             _leave(driver)
 
@@ -94,11 +90,15 @@ def committing(connection: Connection) -> Iterator["psycopg.Connection[Any]"]:
 
 
 @contextmanager
-def _told_of_loss(connection: Connection, driver: "psycopg.Connection[Any]") -> Iterator[None]:
-    """Tell SQLAlchemy that the link is lost: its rollback would fail, and hide what says why."""
+def _ready_for_rollback(connection: Connection, driver: "psycopg.Connection[Any]") -> Iterator[None]:
+    """After a failure, end an open pipeline, and tell SQLAlchemy of a lost link.
+
+    Its rollback would fail otherwise, and hide what says why.
+    """
     try:
         yield
     except BaseException as error:
+        abandon(driver)
         if driver.closed:
             connection.invalidate(error)
         raise
